@@ -1,0 +1,46 @@
+# One verb, one command; the same by hand and in CI.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install train serve test check bench clean
+
+help: ## list these verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+install: $(INSTALLED) ## install the project and its tools into .venv, from the exact pins in constraints.txt
+
+$(INSTALLED): constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,plots]'
+	@touch $@
+
+train: $(INSTALLED) ## fit the thermometer, and publish it as a new version in artifacts/
+	$(BIN)/python -m training fit
+
+serve: $(INSTALLED) ## serve artifacts/ on port 8000 (PORT=... moves it), training the thermometer if there is no model
+	@ls artifacts/*/*/manifest.json >/dev/null 2>&1 || $(BIN)/python -m training fit
+	$(BIN)/python -m service serve --host $(HOST) --port $(PORT)
+
+test: $(INSTALLED) ## run the tests, and measure their coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(INSTALLED) ## lint, format, strict types, the Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+
+bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: against its peers too)
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers)
+
+clean: ## remove .venv and what tools left; models stay
+	rm -rf $(VENV) build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

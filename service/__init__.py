@@ -1,0 +1,1 @@
+"""The online half of calibrant: loads artifacts, and serves them."""

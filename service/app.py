@@ -1,0 +1,115 @@
+"""The one factory: builds all that the service needs from its settings, and hands it down."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from importlib import metadata
+from typing import cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from service import openapi, problems
+from service.edge import Edge
+from service.predictor import resolve_device
+from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem, WrongValues
+from service.resolve import Resolver
+from service.routes import chosen, models, parameters, predictions, probes
+from service.settings import Settings
+from service.store import Store
+
+log = logging.getLogger("calibrant")
+
+_DESCRIPTION = "Readings in, a served model out: predictions, and the network that makes them."
+# Tracing is for who installs an SDK; without one it costs 5 us a request and gives nothing.
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The application; raises ValueError for a device that is not there."""
+    store = Store(settings, resolve_device(settings.device))
+    resolver = Resolver(store, settings.default_model)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # Listen first: loading goes on while /livez answers.
+        following = asyncio.create_task(_follow(store, settings.refresh_seconds))
+        yield
+        following.cancel()
+        store.close()
+
+    app = FastAPIOffline(
+        "/docs",
+        None,
+        title="calibrant",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses=openapi.RESPONSES,
+        telemetry=_NO_TELEMETRY,
+    )
+    app.include_router(probes.router(resolver))
+    app.include_router(models.router(store, resolver))
+    for prefix in chosen.PREFIXES:
+        app.include_router(predictions.router(prefix, resolver, settings), prefix=prefix)
+        app.include_router(parameters.router(prefix, resolver), prefix=prefix)
+        app.include_router(models.report_router(prefix, resolver), prefix=prefix)
+    openapi.install(app, resolver)
+    _handle_errors(app)
+    return Edge(app)
+
+
+async def _follow(store: Store, seconds: float) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(store.refresh)
+        except Exception:
+            log.exception("looking at the artifacts folder failed; what serves goes on serving")
+        await asyncio.sleep(seconds)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Every error becomes a problem; the foreign ones are translated here, and only here."""
+
+    async def own(_: Request, error: Exception) -> Response:
+        return _response(cast("Problem", error))
+
+    async def routing(_: Request, error: Exception) -> Response:
+        http = cast("HTTPException", error)
+        if http.status_code == 405:
+            return _response(MethodNotAllowed("this path has other methods", headers=dict(http.headers or {})))
+        return _response(NotFound("there is nothing at this path; /docs lists what there is"))
+
+    async def query(_: Request, error: Exception) -> Response:
+        invalid = cast("RequestValidationError", error).errors()
+        faults = [Fault(": ".join(map(str, fault["loc"])), fault["msg"]) for fault in invalid]
+        return _response(WrongValues("a parameter of the request is wrong", faults=faults))
+
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)
+
+    async def unforeseen(_: Request, __: Exception) -> Response:
+        return _response(Failed("the service failed; its log says why"))
+
+    app.add_exception_handler(Problem, own)
+    app.add_exception_handler(HTTPException, routing)
+    app.add_exception_handler(RequestValidationError, query)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(Exception, unforeseen)
+
+
+def _response(problem: Problem) -> Response:
+    return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("calibrant")
+    except metadata.PackageNotFoundError:  # started from a folder, as the image does
+        return "0"

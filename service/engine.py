@@ -1,0 +1,311 @@
+"""The engine: what waits when the model becomes free is one batch. Knows rows and time; no HTTP, no metrics, no torch.
+
+Two lanes run the model. Requests whose batch is cheap wait for the end of the event loop's turn and run in it,
+together: no thread, no timer. What would hold the loop for too long runs on one worker thread, in blocks, one block of
+each large request in turn, the small requests that came meanwhile going between them. All state is the loop's.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A worker's block: this many times the loop's bound, as hopping between threads costs about 0.1 ms.
+_BLOCK_HOLDS = 2
+_RATE_SMOOTHING = 0.1
+
+
+class Outputs(NamedTuple):
+    """What a model says of N rows: float32 predictions ``[N, targets]``, and bool ``[N]``, true out of range."""
+
+    predictions: NDArray[np.float32]
+    out_of_range: NDArray[np.bool_]
+
+    def rows(self, start: int, stop: int) -> "Outputs":
+        """The same for the rows from `start` to `stop`."""
+        return Outputs(self.predictions[start:stop], self.out_of_range[start:stop])
+
+
+Rows: TypeAlias = NDArray[np.float32]
+Run: TypeAlias = Callable[[Rows], Outputs]
+
+
+class EngineError(Exception):
+    """Why an entry got no result."""
+
+
+class Refused(EngineError):
+    """The queue is full; `retry_after` is the seconds that its present rows will take."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("the queue is full")
+        self.retry_after = retry_after
+
+
+class Expired(EngineError):
+    """The deadline passed before the model ran."""
+
+
+class Cancelled(EngineError):
+    """Nobody waits any more."""
+
+
+class Closed(EngineError):
+    """The engine was closed before the model ran."""
+
+
+class Miscounted(EngineError):
+    """The model gave another number of rows than it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one call of the model takes, in seconds: a fixed part, and a part for each row."""
+
+    fixed: float
+    per_row: float
+
+    def rows_within(self, seconds: float) -> int:
+        """How many rows fit into that time; 0 where not even one does."""
+        return max(0, int((seconds - self.fixed) / max(self.per_row, 1e-12)))
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One request's rows ``[N, features]`` and its own way to answer: `reply` is called once, on the loop, with itself.
+
+    Then `outputs` or `error` is set, and `waited`, `ran` and `batch` say how long it queued, how long the model ran for
+    it, and how many rows shared the last call. Times are ``perf_counter`` seconds.
+    """
+
+    rows: Rows
+    reply: Callable[["Entry"], None]
+    deadline: float = math.inf
+    arrived: float = field(default_factory=perf_counter)
+    outputs: Outputs | None = None
+    error: Exception | None = None
+    waited: float = 0.0
+    ran: float = 0.0
+    batch: int = 0
+    settled: bool = False
+    _blocks: list[Outputs] = field(default_factory=list)
+    _position: int = 0
+
+    def cancel(self) -> None:
+        """Say that nobody waits: the model will not run for it, and `reply` will not be called."""
+        self.error = Cancelled("cancelled")
+
+    def next_rows(self, size: int) -> Rows:
+        """The next block of at most `size` rows that the model has not seen."""
+        return self.rows[self._position : self._position + size]
+
+    def add_block(self, outputs: Outputs) -> bool:
+        """Keep a block's outputs; true when it was the last."""
+        self._blocks.append(outputs)
+        self._position += len(outputs.predictions)
+        if self._position < len(self.rows):
+            return False
+        predictions, out_of_range = zip(*self._blocks, strict=True)
+        self.outputs = Outputs(np.concatenate(predictions), np.concatenate(out_of_range))
+        return True
+
+
+class Engine:
+    """Batches the requests of one model version. Every method is called on the event loop."""
+
+    def __init__(  # noqa: PLR0913 - three limits, each by name
+        self,
+        run: Run,
+        cost: Cost,
+        worker: ThreadPoolExecutor,
+        *,
+        max_queue_rows: int,
+        max_loop_hold: float,
+        max_wait: float = 0.0,
+    ) -> None:
+        """`run` must be callable from the loop and from `worker` at once; times are in seconds."""
+        self._run = run
+        self._worker = worker
+        self._max_queue_rows = max_queue_rows
+        self._max_wait = max_wait
+        self._inline_rows = cost.rows_within(max_loop_hold)
+        self._block_rows = max(1, cost.rows_within(_BLOCK_HOLDS * max_loop_hold))
+        self._rate = 1 / (cost.fixed + cost.per_row)
+        self._small: deque[Entry] = deque()
+        self._large: deque[Entry] = deque()
+        self._queued_rows = 0
+        self._turn_due = False
+        self._worker_busy = False
+        self._prefer_large = False
+        self._closed = False
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait or run now."""
+        return self._queued_rows
+
+    def submit(self, entry: Entry) -> None:
+        """Queue an entry; raises Refused when its rows do not fit, and Closed."""
+        if self._closed:
+            raise Closed("the version is no longer served")
+        count = len(entry.rows)
+        if self._queued_rows + count > self._max_queue_rows:
+            raise Refused(max(1, math.ceil(self._queued_rows / self._rate)))
+        self._queued_rows += count
+        if count <= max(self._inline_rows, 1):
+            self._small.append(entry)
+        else:
+            self._large.append(entry)
+        self._wake()
+
+    def close(self) -> None:
+        """Answer everything that waits with Closed; a block that runs now is finished, and its result thrown away."""
+        self._closed = True
+        for entry in (*self._small, *self._large):
+            self._fail(entry, Closed("the service stops"))
+        self._small.clear()
+        self._large.clear()
+
+    def _wake(self) -> None:
+        if self._small and self._inline_rows and not self._turn_due:
+            self._turn_due = True
+            loop = asyncio.get_running_loop()
+            if self._max_wait:
+                loop.call_later(self._max_wait, self._turn)
+            else:
+                loop.call_soon(self._turn)
+        if not self._worker_busy and (self._large or (self._small and not self._inline_rows)):
+            self._start_block()
+
+    def _turn(self) -> None:
+        """Run, in the loop, what this turn of it collected."""
+        self._turn_due = False
+        if batch := self._take_small(self._inline_rows):
+            started = perf_counter()
+            outputs = _attempt(self._run, _joined(batch))
+            self._settle_batch(batch, outputs, perf_counter() - started)
+        self._wake()
+
+    def _take_small(self, most_rows: int) -> list[Entry]:
+        batch: list[Entry] = []
+        now = perf_counter()
+        room = max(1, most_rows)
+        while self._small and len(self._small[0].rows) <= room:
+            entry = self._small.popleft()
+            if self._still_wanted(entry, now):
+                entry.waited = now - entry.arrived
+                room -= len(entry.rows)
+                batch.append(entry)
+        return batch
+
+    def _still_wanted(self, entry: Entry, now: float) -> bool:
+        if entry.error is None and now <= entry.deadline:
+            return True
+        self._fail(entry, entry.error or Expired("its deadline passed while it waited"))
+        return False
+
+    def _settle_batch(self, batch: list[Entry], outputs: Outputs | Exception, seconds: float) -> None:
+        if isinstance(outputs, Exception):
+            if len(batch) == 1:
+                self._fail(batch[0], outputs)
+            else:
+                self._large.extend(batch)  # each again, by itself: one bad row must fail alone
+            return
+        total = len(outputs.predictions)
+        self._measure(total, seconds)
+        start = 0
+        for entry in batch:
+            stop = start + len(entry.rows)
+            entry.outputs, entry.ran, entry.batch = outputs.rows(start, stop), seconds, total
+            start = stop
+            self._settle(entry)
+
+    def _start_block(self) -> None:
+        """Give the worker thread its next piece: small requests and blocks of large ones, in turn."""
+        if self._small and not self._inline_rows and not (self._large and self._prefer_large):
+            self._prefer_large = True
+            if batch := self._take_small(self._block_rows):
+                self._send(_joined(batch), partial(self._settle_batch, batch))
+                return
+        self._prefer_large = False
+        while self._large:
+            entry = self._large.popleft()
+            now = perf_counter()
+            if self._still_wanted(entry, now):
+                if not entry.batch:
+                    entry.waited = now - entry.arrived
+                self._send(entry.next_rows(self._block_rows), partial(self._end_block, entry))
+                return
+
+    def _send(self, rows: Rows, end: Callable[[Outputs | Exception, float], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._worker_busy = True
+
+        def work() -> None:
+            started = perf_counter()
+            outputs = _attempt(self._run, rows)
+            seconds = perf_counter() - started
+            try:
+                loop.call_soon_threadsafe(done, outputs, seconds)
+            except RuntimeError:  # the loop was closed meanwhile: nobody waits
+                return
+
+        def done(outputs: Outputs | Exception, seconds: float) -> None:
+            self._worker_busy = False
+            end(outputs, seconds)
+            self._wake()
+
+        self._worker.submit(work)
+
+    def _end_block(self, entry: Entry, outputs: Outputs | Exception, seconds: float) -> None:
+        if self._closed:
+            self._fail(entry, Closed("the service stops"))
+        elif isinstance(outputs, Exception):
+            self._fail(entry, outputs)
+        else:
+            count = len(outputs.predictions)
+            self._measure(count, seconds)
+            entry.ran += seconds
+            entry.batch = count
+            if entry.add_block(outputs):
+                self._settle(entry)
+            else:
+                self._large.append(entry)
+
+    def _measure(self, rows: int, seconds: float) -> None:
+        self._rate += _RATE_SMOOTHING * (rows / max(seconds, 1e-9) - self._rate)
+
+    def _fail(self, entry: Entry, error: Exception) -> None:
+        if not isinstance(error, Cancelled):
+            entry.error = error
+        self._settle(entry)
+
+    def _settle(self, entry: Entry) -> None:
+        if entry.settled:
+            return
+        entry.settled = True
+        self._queued_rows -= len(entry.rows)
+        if not isinstance(entry.error, Cancelled):
+            entry.reply(entry)
+
+
+def _joined(batch: list[Entry]) -> Rows:
+    return batch[0].rows if len(batch) == 1 else np.concatenate([entry.rows for entry in batch])
+
+
+def _attempt(run: Run, rows: Rows) -> Outputs | Exception:
+    try:
+        outputs = run(rows)
+    except Exception as error:  # noqa: BLE001 - whatever a model raises becomes that request's error
+        return error
+    if not len(outputs.predictions) == len(outputs.out_of_range) == len(rows):
+        return Miscounted(f"the model gave {len(outputs.predictions)} rows for {len(rows)}")
+    return outputs

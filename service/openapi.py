@@ -1,0 +1,85 @@
+"""The OpenAPI document: the problems that any route can answer with, and examples from today's default model."""
+
+import copy
+from typing import Any, TypeAlias
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from service import media, problems
+from service.problems import Problem
+from service.resolve import Resolver
+from service.store import Served
+
+Document: TypeAlias = dict[str, Any]
+
+_TABLE_PATHS = ("/predict", "/activations")
+
+
+class FaultDocument(BaseModel):
+    """One bad value and why; `pointer` is an RFC 6901 pointer into the body, or names a header or query parameter."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """An RFC 9457 problem; nothing that a client sends gets a 500."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultDocument] | None = None
+
+
+_PROBLEM = {
+    "description": "What is wrong, and where",
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+}
+RESPONSES: dict[int | str, Document] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
+
+
+def install(app: FastAPI, resolver: Resolver) -> None:
+    """Make `app` answer with this document."""
+    cached: list[Document] = []
+
+    def openapi() -> Document:
+        if not cached:
+            cached.append(_whole(app))
+        try:
+            return _with_examples(cached[0], resolver.served())
+        except Problem:
+            return cached[0]
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _whole(app: FastAPI) -> Document:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = document["components"]["schemas"]
+    schemas |= schema.pop("$defs")
+    schemas["ProblemDocument"] = schema
+    return document
+
+
+def _with_examples(document: Document, served: Served) -> Document:
+    """The same, where the default model's paths ask for its very columns."""
+    features = served.predictor.manifest.features
+    column = {"type": "array", "items": {"type": "number"}}
+    table = {
+        "type": "object",
+        "properties": {
+            feature.name: {**column, "description": f"in {feature.unit}" if feature.unit else ""}
+            for feature in features
+        },
+        "required": [feature.name for feature in features],
+        "additionalProperties": False,
+        "example": {feature.name: [feature.minimum, feature.maximum] for feature in features},
+    }
+    document = copy.deepcopy(document)
+    for path in _TABLE_PATHS:
+        document["paths"][path]["post"]["requestBody"]["content"][media.JSON]["schema"] = table
+    return document

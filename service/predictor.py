@@ -1,0 +1,88 @@
+"""One loaded version: its network on a device, warmed, and what it costs there. Knows torch; no HTTP, no queue."""
+
+import time
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service import artifact
+from service.artifact import Artifact
+from service.engine import Cost, Outputs, Rows
+
+# A block whose hidden layers stay in a core's cache.
+BLOCK_ROWS = 8192
+# A network's first calls at a new batch size are slow (it is compiled for it), the later ones are not.
+WARM_UP_SIZES = (1, 2, 16, 256, BLOCK_ROWS)
+_TIMED_CALLS = 20
+
+
+class Predictor:
+    """Answers rows in raw units; safe to call from two threads at once."""
+
+    def __init__(self, read: Artifact, device: torch.device) -> None:
+        """Moves the network to `device`; raises RuntimeError where torch cannot."""
+        self.manifest = read.manifest
+        self.report = read.report
+        self.gradients = {name: gradient.numpy() for name, gradient in read.gradients.items()}
+        self.network = read.network.to(device)
+        self.device = device
+        self._frozen = artifact.freeze(self.network)
+        self._minimum = np.array([column.minimum for column in self.manifest.features], dtype=np.float32)
+        self._maximum = np.array([column.maximum for column in self.manifest.features], dtype=np.float32)
+
+    def run(self, rows: Rows) -> Outputs:
+        """Rows ``[N, features]`` to predictions ``[N, targets]`` and the flags of those outside the training range."""
+        with torch.inference_mode():
+            if len(rows) <= BLOCK_ROWS:
+                predictions = self._forward(rows)
+            else:
+                blocks = range(0, len(rows), BLOCK_ROWS)
+                predictions = np.concatenate([self._forward(rows[at : at + BLOCK_ROWS]) for at in blocks])
+        outside = (rows < self._minimum) | (rows > self._maximum)
+        return Outputs(predictions, np.any(outside, axis=1))
+
+    def activations(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
+        """Rows ``[N, features]`` to the output ``[N, width]`` of every layer, by its name, in order."""
+        with torch.inference_mode():
+            outputs = self.network.activations(torch.from_numpy(rows).to(self.device))
+        return {name: output.cpu().numpy() for name, output in outputs.items()}
+
+    @cached_property
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """The point network's parameters by name."""
+        return {name: value.detach().cpu().numpy() for name, value in self.network.named_parameters()}
+
+    @cached_property
+    def width(self) -> int:
+        """How many values all layers give for one row."""
+        row = self._minimum.reshape(1, -1)
+        return sum(output.shape[1] for output in self.activations(row).values())
+
+    def warm(self) -> Cost:
+        """Run each batch size twice and more, and measure what a call and a row cost here, in seconds."""
+        rows = np.tile((self._minimum + self._maximum) / 2, (BLOCK_ROWS, 1)).astype(np.float32)
+        seconds = {size: self._fastest(rows[:size]) for size in WARM_UP_SIZES}
+        per_row = max(0.0, seconds[BLOCK_ROWS] - seconds[1]) / (BLOCK_ROWS - 1)
+        return Cost(fixed=seconds[1], per_row=per_row)
+
+    def _fastest(self, rows: Rows) -> float:
+        calls = []
+        for _ in range(_TIMED_CALLS if len(rows) < BLOCK_ROWS else 3):
+            started = time.perf_counter()
+            self.run(rows)
+            calls.append(time.perf_counter() - started)
+        return min(calls[2:])
+
+    def _forward(self, rows: Rows) -> NDArray[np.float32]:
+        outputs: torch.Tensor = self._frozen(torch.from_numpy(rows).to(self.device))
+        return outputs.cpu().numpy()
+
+
+def resolve_device(choice: str) -> torch.device:
+    """The device for a setting: ``auto`` takes CUDA where there is one. Raises ValueError where there is none."""
+    available = torch.cuda.is_available()
+    if choice == "cuda" and not available:
+        raise ValueError("device: cuda was asked for, and torch finds none here")
+    return torch.device("cuda" if available and choice != "cpu" else "cpu")

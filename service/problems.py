@@ -1,0 +1,136 @@
+"""The errors that a client can get, each with its status, and their RFC 9457 form. Knows no web framework.
+
+Problem
+├── NotParseable      400  the body is not what its Content-Type says
+├── NotFound          404  no such model, version or parameter
+├── MethodNotAllowed  405
+├── NotAcceptable     406  nothing that the client accepts can be written
+├── TooLarge          413  more bytes or rows than a limit allows
+├── UnsupportedMedia  415  a Content-Type that cannot be read
+├── WrongValues       422  parseable, and wrong; `faults` say where
+├── Failed            500  a fault of the service; never of what a client sent
+├── Unavailable       503  refused, or not ready; carries Retry-After
+└── DeadlinePassed    504  not answered in the time that the client gave
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar
+
+import orjson
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:problem-type:calibrant:"
+MAX_FAULTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One bad value, and why: an RFC 6901 pointer into the body, or the name of a header or query parameter."""
+
+    pointer: str
+    detail: str
+
+
+def pointer(location: Iterable[int | str]) -> str:
+    """The RFC 6901 pointer to a place in a JSON body; a key longer than any column's name is cut."""
+    return "".join("/" + str(part)[:200].replace("~", "~0").replace("/", "~1") for part in location)
+
+
+class Problem(Exception):
+    """An error with an HTTP status; `detail` is for people, and repeats nothing that a client sent but column names."""
+
+    status: ClassVar[HTTPStatus]
+    kind: ClassVar[str]
+
+    def __init__(self, detail: str, *, faults: Sequence[Fault] = (), headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = faults
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """The problem as JSON: type, title, status, detail, and errors where there are any."""
+        document: dict[str, object] = {
+            "type": TYPE_PREFIX + self.kind,
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+        }
+        if self.faults:
+            document["errors"] = self.faults
+        return orjson.dumps(document)
+
+
+class NotParseable(Problem):
+    """The body cannot be read as its media type."""
+
+    status = HTTPStatus.BAD_REQUEST
+    kind = "not-parseable"
+
+
+class NotFound(Problem):
+    """There is nothing by that name."""
+
+    status = HTTPStatus.NOT_FOUND
+    kind = "not-found"
+
+
+class MethodNotAllowed(Problem):
+    """The path exists, the method does not."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    kind = "method-not-allowed"
+
+
+class NotAcceptable(Problem):
+    """The Accept header allows nothing that this resource has."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
+    kind = "not-acceptable"
+
+
+class TooLarge(Problem):
+    """The request is over a limit; the detail names the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    kind = "too-large"
+
+
+class UnsupportedMedia(Problem):
+    """The Content-Type or Content-Encoding is none that can be read."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    kind = "unsupported-media-type"
+
+
+class WrongValues(Problem):
+    """The request was understood, and cannot be answered as it is."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    kind = "wrong-values"
+
+
+class Failed(Problem):
+    """The service failed; its log has the trace."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = "failed"
+
+
+class Unavailable(Problem):
+    """The service cannot answer this now; `retry_after` is in whole seconds."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    kind = "unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail, headers={"retry-after": str(retry_after)})
+
+
+class DeadlinePassed(Problem):
+    """The deadline came before the answer."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    kind = "deadline-passed"

@@ -1,0 +1,38 @@
+"""The three ways in which a path names a version, as FastAPI dependencies.
+
+They are coroutines, as FastAPI runs plain functions in threads.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeAlias
+
+from fastapi import Path
+
+from service.resolve import Resolver
+from service.store import Served
+
+DEFAULT = ""
+MODEL = "/models/{model}"
+VERSION = "/models/{model}/versions/{version}"
+PREFIXES = (DEFAULT, MODEL, VERSION)
+
+ModelName: TypeAlias = Annotated[str, Path(description="a model's name", examples=["thermometer"])]
+VersionReference: TypeAlias = Annotated[
+    str, Path(description="a version's number, or a label", examples=["1", "champion"])
+]
+
+
+def served_at(prefix: str, resolver: Resolver) -> Callable[..., Awaitable[Served]]:
+    """The dependency that finds the ready version that a path with this prefix names."""
+
+    async def of_default() -> Served:
+        return resolver.served()
+
+    async def of_model(model: ModelName) -> Served:
+        return resolver.served(model)
+
+    async def of_version(model: ModelName, version: VersionReference) -> Served:
+        return resolver.served(model, version)
+
+    found: dict[str, Callable[..., Awaitable[Served]]] = {DEFAULT: of_default, MODEL: of_model, VERSION: of_version}
+    return found[prefix]

@@ -1,0 +1,102 @@
+"""What is published: models, their versions, states, manifests and training records."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel
+
+from service import media
+from service.artifact import Manifest
+from service.resolve import Resolver
+from service.routes.chosen import ModelName, VersionReference, served_at
+from service.store import Model, Served, State, Store, Version
+
+_REPORT: dict[int | str, dict[str, Any]] = {200: {"content": {media.JSON: {"schema": {"type": "object"}}}}}
+
+
+class VersionSummary(BaseModel):
+    """A version's state, since when it is in it, and why where that is not plain."""
+
+    version: str
+    state: State
+    since: datetime
+    reason: str | None
+
+
+class VersionDetail(VersionSummary):
+    """The same, with the labels that stand for it, and its manifest where it is ready."""
+
+    model: str
+    labels: list[str]
+    manifest: Manifest | None
+
+
+class ModelSummary(BaseModel):
+    """A model; `default_version` is what answers where no version is named, `labels` are as the folder has them."""
+
+    name: str
+    default_version: str | None
+    labels: dict[str, str]
+    versions: list[VersionSummary]
+
+
+class ModelList(BaseModel):
+    """Every model; `error` says why the folder cannot be read, where it cannot."""
+
+    models: list[ModelSummary]
+    error: str | None
+
+
+def router(store: Store, resolver: Resolver) -> APIRouter:
+    """GET /models, /models/{model} and /models/{model}/versions/{version}."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/models", summary="Every model and version, with its state")
+    async def list_models() -> ModelList:
+        catalog = store.catalog
+        return ModelList(models=[_model_summary(model) for model in catalog.models.values()], error=catalog.error)
+
+    @routes.get("/models/{model}", summary="One model: its labels and versions")
+    async def show_model(model: ModelName) -> ModelSummary:
+        return _model_summary(resolver.model(model))
+
+    @routes.get("/models/{model}/versions/{version}", summary="One version: its state, labels and manifest")
+    async def show_version(model: ModelName, version: VersionReference) -> VersionDetail:
+        return _version_detail(resolver.version(model, version), resolver.model(model))
+
+    return routes
+
+
+def report_router(prefix: str, resolver: Resolver) -> APIRouter:
+    """GET the training record of the version that the prefix names."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/report", summary="The training record", response_class=Response, responses=_REPORT)
+    async def report(served: Annotated[Served, Depends(served_at(prefix, resolver))]) -> Response:
+        """Loss curves, readings, residuals, data digest, seed and environment, byte for byte as training wrote them."""
+        return Response(served.predictor.report, media_type=media.JSON)
+
+    return routes
+
+
+def _model_summary(model: Model) -> ModelSummary:
+    return ModelSummary(
+        name=model.name,
+        default_version=str(model.default.number) if model.default else None,
+        labels={label: str(number) for label, number in model.labels.items()},
+        versions=[_version_summary(version) for version in model.versions.values()],
+    )
+
+
+def _version_summary(version: Version) -> VersionSummary:
+    return VersionSummary(version=str(version.number), state=version.state, since=version.since, reason=version.reason)
+
+
+def _version_detail(version: Version, model: Model) -> VersionDetail:
+    return VersionDetail(
+        **_version_summary(version).model_dump(),
+        model=version.model,
+        labels=[label for label, number in model.serving.items() if number == version.number],
+        manifest=version.served.predictor.manifest if version.served else None,
+    )

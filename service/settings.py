@@ -1,0 +1,38 @@
+"""Every setting of the service: a flag, an environment variable, and a row in docs/settings.md."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENVIRONMENT_PREFIX = "CALIBRANT_"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose; a value out of its bounds raises pydantic's ValidationError."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    artifacts: Annotated[Path, Field(description="folder that training publishes to")] = Path("artifacts")
+    default_model: Annotated[str | None, Field(description="model of /predict; needed when there are several")] = None
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="where networks run; auto takes CUDA where there is one")
+    ] = "auto"
+    refresh_seconds: Annotated[float, Field(gt=0, le=2, description="how often the folder is looked at")] = 1.0
+
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 takes a free one")] = 8000
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="the least severe line that is logged")
+    ] = "info"
+    shutdown_timeout_seconds: Annotated[int, Field(gt=0, description="longest wait for requests after SIGTERM")] = 10
+
+    max_body_bytes: Annotated[int, Field(gt=0, description="largest request body")] = 16 * 2**20
+    max_rows: Annotated[int, Field(gt=0, description="most rows in one request")] = 1_000_000
+    max_queue_rows: Annotated[int, Field(gt=0, description="most rows that wait for one version")] = 4_000_000
+    request_timeout_ms: Annotated[float, Field(gt=0, description="deadline of a request that names none")] = 10_000.0
+    max_loop_hold_ms: Annotated[
+        float, Field(gt=0, description="longest that one batch may hold the event loop; longer work goes to a thread")
+    ] = 5.0
+    max_wait_ms: Annotated[float, Field(ge=0, description="how long a batch waits for more requests")] = 0.0

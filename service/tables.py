@@ -1,0 +1,103 @@
+"""Request bodies in, rows of float32 out: a table by columns, checked once and completely. Knows no HTTP."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from service.problems import MAX_FAULTS, Fault, NotParseable, TooLarge, WrongValues, pointer
+
+Rows: TypeAlias = NDArray[np.float32]
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Beyond this, an error names the first bad value of each column only: to word millions costs more than to answer.
+NAME_ALL_FAULTS_BYTES = 64 * 2**10
+
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_WORDING = {
+    "dict_type": "is not an object with one array per column",
+    "list_type": "is not an array",
+    "float_type": "is not a number",
+    "finite_number": "is not a finite number",
+    "less_than_equal": "is beyond float32",
+    "greater_than_equal": "is beyond float32",
+    "missing": "this column is missing",
+}
+
+
+class Columns:
+    """The feature columns of a model, as a body must give them.
+
+    JSON is strict: an object with exactly these keys, each once, each an array of finite numbers within float32, all of
+    one length. https://www.rfc-editor.org/rfc/rfc8259
+    """
+
+    def __init__(self, names: Sequence[str], max_rows: int) -> None:
+        self.names = tuple(names)
+        self._max_rows = max_rows
+        # An error is made for each wrong key, so that a body of a million keys must not reach the validator.
+        self._max_quotes = 1_000 + sum(2 + name.count('"') for name in names)
+        self._first_faults = _adapter(self.names, Annotated[list[_Number], FailFast()])
+        self._all_faults = _adapter(self.names, list[_Number])
+
+    def from_json(self, body: bytes) -> Rows:
+        """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge."""
+        quotes = body.count(b'"')
+        if quotes > self._max_quotes:
+            raise WrongValues("the body has far more strings than this model has columns")
+        try:
+            table = self._first_faults.validate_json(body)
+        except ValidationError as error:
+            raise self._problem(body, error) from None
+        # Validated, so its only strings are its keys: as many as columns, unless one came twice.
+        if quotes != 2 * len(self.names) and len(_STRING.findall(body)) != len(self.names):
+            raise WrongValues("a column is given twice", faults=[Fault("", "has a duplicate key")])
+        return self._rows([table[name] for name in self.names])
+
+    def _rows(self, columns: list[list[float]]) -> Rows:
+        count = len(columns[0])
+        faults = [
+            Fault(pointer((name,)), f"has {len(column)} values, {self.names[0]} has {count}")
+            for name, column in zip(self.names, columns, strict=True)
+            if len(column) != count
+        ]
+        if faults:
+            raise WrongValues("the columns differ in length", faults=faults)
+        if count > self._max_rows:
+            raise TooLarge(f"{count} rows are more than the {self._max_rows} that one request may have")
+        return np.ascontiguousarray(np.array(columns, dtype=np.float32).T)
+
+    def _problem(self, body: bytes, error: ValidationError) -> NotParseable | WrongValues:
+        if len(body) <= NAME_ALL_FAULTS_BYTES:
+            try:
+                self._all_faults.validate_json(body)
+            except ValidationError as complete:
+                error = complete
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        if faults[0]["type"] == "json_invalid":
+            return NotParseable(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}")
+        known = "is not a feature of this model; its features are " + ", ".join(self.names)
+        named = [
+            Fault(
+                pointer(fault["loc"]),
+                _WORDING.get(fault["type"], known if fault["type"] == "extra_forbidden" else fault["msg"]),
+            )
+            for fault in faults[:MAX_FAULTS]
+        ]
+        return WrongValues(_summary(named, len(faults)), faults=named)
+
+
+def _adapter(names: Sequence[str], column: object) -> TypeAdapter[dict[str, list[float]]]:
+    table = TypedDict("table", dict.fromkeys(names, column))  # type: ignore[misc]  # a type for names known at run time
+    table.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+    return TypeAdapter(table)  # type: ignore[arg-type]
+
+
+def _summary(faults: Sequence[Fault], count: int) -> str:
+    first = f"{faults[0].pointer or 'the body'} {faults[0].detail}"
+    return first if count == 1 else f"{first} (the first of {count} errors)"
