@@ -14,7 +14,7 @@ BAD_USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 when a check or the start failed, or 2 for bad usage."""
-    arguments = vars(_parser().parse_args(argv))
+    arguments = vars(parser().parse_args(argv))
     command = arguments.pop("command")
     try:
         settings = Settings(**arguments)
@@ -29,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_USAGE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """The commands and their flags: one flag for each setting."""
+    whole = argparse.ArgumentParser(prog="python -m service", description=__doc__)
+    commands = whole.add_subparsers(dest="command", required=True)
     for name, purpose in (("serve", "serve the artifacts"), ("check", "load every version as the service would")):
         command = commands.add_parser(name, help=purpose, description=f"{purpose}; each flag is also a setting")
         for field, info in Settings.model_fields.items():
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="|".join(get_args(info.annotation)) if field in {"device", "log_level"} else None,
                 help=f"{info.description} (default {info.default}; {ENVIRONMENT_PREFIX}{field.upper()})",
             )
-    return parser
+    return whole
 
 
 def _serve(settings: Settings) -> int:

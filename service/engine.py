@@ -77,6 +77,10 @@ class Cost:
         """How many rows fit into that time; 0 where not even one does."""
         return max(0, int((seconds - self.fixed) / max(self.per_row, 1e-12)))
 
+    def rows_worth_a_call(self) -> int:
+        """How many rows take as long as the fixed part of a call."""
+        return int(self.fixed / max(self.per_row, 1e-12))
+
 
 @dataclass(eq=False, slots=True)
 class Entry:
@@ -137,7 +141,8 @@ class Engine:
         self._max_queue_rows = max_queue_rows
         self._max_wait = max_wait
         self._inline_rows = cost.rows_within(max_loop_hold)
-        self._block_rows = max(1, cost.rows_within(_BLOCK_HOLDS * max_loop_hold))
+        # A block is never so small that the fixed part of a call is most of it.
+        self._block_rows = max(1, cost.rows_within(_BLOCK_HOLDS * max_loop_hold), cost.rows_worth_a_call())
         self._rate = 1 / (cost.fixed + cost.per_row)
         self._small: deque[Entry] = deque()
         self._large: deque[Entry] = deque()
@@ -162,9 +167,10 @@ class Engine:
         self._queued_rows += count
         if count <= max(self._inline_rows, 1):
             self._small.append(entry)
+            self._wake(self._max_wait)
         else:
             self._large.append(entry)
-        self._wake()
+            self._wake()
 
     def close(self) -> None:
         """Answer everything that waits with Closed; a block that runs now is finished, and its result thrown away."""
@@ -174,24 +180,28 @@ class Engine:
         self._small.clear()
         self._large.clear()
 
-    def _wake(self) -> None:
-        if self._small and self._inline_rows and not self._turn_due:
-            self._turn_due = True
-            loop = asyncio.get_running_loop()
-            if self._max_wait:
-                loop.call_later(self._max_wait, self._turn)
-            else:
-                loop.call_soon(self._turn)
-        if not self._worker_busy and (self._large or (self._small and not self._inline_rows)):
-            self._start_block()
+    def _wake(self, delay: float = 0.0) -> None:
+        """See to it that a turn comes, if there is something that it could run."""
+        inline = self._small and self._inline_rows
+        threaded = not self._worker_busy and (self._small or self._large)
+        if self._turn_due or not (inline or threaded):
+            return
+        self._turn_due = True
+        loop = asyncio.get_running_loop()
+        if delay:
+            loop.call_later(delay, self._turn)
+        else:
+            loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Run, in the loop, what this turn of it collected."""
+        """Run what this turn of the loop collected."""
         self._turn_due = False
-        if batch := self._take_small(self._inline_rows):
+        if self._inline_rows and (batch := self._take_small(self._inline_rows)):
             started = perf_counter()
             outputs = _attempt(self._run, _joined(batch))
             self._settle_batch(batch, outputs, perf_counter() - started)
+        if not self._worker_busy:
+            self._start_block()
         self._wake()
 
     def _take_small(self, most_rows: int) -> list[Entry]:

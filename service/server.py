@@ -30,6 +30,8 @@ def run(settings: Settings) -> int:
     )
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
-    server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started else 1
+    try:
+        uvicorn.Server(config).run()
+    except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
+        return 1
+    return 0

@@ -1,0 +1,69 @@
+"""The service as its own process, and something to serve."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from training.__main__ import main as train
+
+START_SECONDS = 60
+
+
+@dataclass
+class Running:
+    """A service that runs: its process, where it listens, and a client for it."""
+
+    process: subprocess.Popen[str]
+    url: str
+    artifacts: Path
+    client: httpx.Client
+
+    def until(self, holds: Callable[[httpx.Client], bool], seconds: float = 20) -> None:
+        """Ask again and again until it holds; fails the test when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not holds(self.client):
+            assert time.monotonic() < deadline, "it never came to hold"
+            time.sleep(0.02)
+
+    def until_ready(self) -> None:
+        """Wait until the default model serves."""
+        self.until(lambda client: client.get("/readyz").status_code == 200)
+
+
+@contextlib.contextmanager
+def serving(artifacts: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
+    """``python -m service serve`` on a free port, until the block ends; it must then stop in good time."""
+    command = [sys.executable, "-m", "service", "serve", "--artifacts", str(artifacts), "--port", "0", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
+    try:
+        url = _address(process)
+        with httpx.Client(base_url=url, timeout=30) as client:
+            yield Running(process, url, artifacts, client)
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+        print(log)
+    assert "Traceback" not in log
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if found := re.search(r"running on (http://\S+)", line := process.stderr.readline()):
+            return found[1]
+        assert line or process.poll() is None, "the service ended before it listened"
+    raise AssertionError("the service did not listen in time")
+
+
+def publish(artifacts: Path, *flags: str, epochs: int = 50) -> None:
+    """Publish one more version, fitted for a moment."""
+    assert train(["fit", "--artifacts", str(artifacts), "--epochs", str(epochs), *flags]) == 0

@@ -1,0 +1,86 @@
+"""Imports point one way, as the tables here say; they are the drawing of the structure that docs/structure.md shows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# A module may import those above it, and none beside or below.
+SERVICE_LAYERS = [
+    {"service.artifact", "service.settings", "service.problems", "service.engine"},
+    {"service.tables", "service.media", "service.predictor", "service.body", "service.edge"},
+    {"service.store"},
+    {"service.resolve", "service.predict"},
+    {"service.routes.chosen", "service.routes.query", "service.openapi"},
+    {"service.routes.models", "service.routes.parameters", "service.routes.predictions", "service.routes.probes"},
+    {"service.app"},
+    {"service.server", "service.check"},
+    {"service.__main__"},
+]
+# What no module but these may import.
+KEPT_IN = {
+    "fastapi": {"service.app", "service.openapi", "service.routes"},
+    "uvicorn": {"service.server"},
+    "pydantic_settings": {"service.settings"},
+}
+
+
+def modules(package: str) -> dict[str, set[str]]:
+    """Every module of a package by its dotted name, with the dotted names it imports."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = set(imports(path))
+    return found
+
+
+def imports(path: Path) -> list[str]:
+    """The dotted names that a file imports, wherever in it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path} has a relative import"
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def test_service_never_imports_training() -> None:
+    """The image of the service holds no training code."""
+    for name, imported in modules("service").items():
+        assert not [target for target in imported if target.split(".")[0] == "training"], name
+
+
+def test_training_imports_the_artifact_format_and_nothing_else_of_service() -> None:
+    """The reader owns the contract that it accepts."""
+    for name, imported in modules("training").items():
+        of_service = {target for target in imported if target.split(".")[0] == "service"} - {"service"}
+        assert all(target.startswith("service.artifact") for target in of_service), name
+
+
+def test_imports_in_service_point_one_way() -> None:
+    """Every module is in the drawing, and imports only what stands above it."""
+    layer = {name: depth for depth, names in enumerate(SERVICE_LAYERS) for name in names}
+    found = modules("service")
+    assert set(found) - {"service", "service.routes"} == set(layer)
+    for name, imported in found.items():
+        for target in imported & set(layer):
+            assert layer[target] < layer[name], f"{name} imports {target}"
+
+
+@pytest.mark.parametrize("library", KEPT_IN)
+def test_libraries_stay_at_their_edge(library: str) -> None:
+    """The engine knows no web framework, and the application no server."""
+    for name, imported in modules("service").items():
+        if library in {target.split(".")[0] for target in imported}:
+            assert any(name.startswith(place) for place in KEPT_IN[library]), f"{name} imports {library}"
+
+
+def test_the_engine_needs_no_more_than_numpy() -> None:
+    """A leaf: the standard library and arrays."""
+    assert {target.split(".")[0] for target in imports(ROOT / "service" / "engine.py")} <= {
+        "asyncio", "collections", "concurrent", "dataclasses", "functools", "math", "numpy", "time", "typing"
+    }  # fmt: skip
