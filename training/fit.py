@@ -1,0 +1,128 @@
+"""One fit from readings to a published version; it reads top to bottom.
+
+Owns the order of things, so that whatever can be refused is refused before the training starts.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from service import artifact
+from training import dataset, loop, network, pictures, publish, readings, record
+from training.errors import InvalidInputError
+
+THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
+THERMOMETER_UNITS: Final[Mapping[str, str]] = {"fahrenheit": "degF", "celsius": "degC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What `fit` is asked to do: the flags of the command, in the same words (see docs/training.md)."""
+
+    data: Path | None
+    targets: tuple[str, ...]
+    units: Mapping[str, str]
+    model: str | None
+    hidden: tuple[int, ...]
+    activation: str
+    optimizer: str
+    learning_rate: float
+    epochs: int
+    validation_fraction: float
+    seed: int
+    device: str
+    artifacts: Path
+    report: bool
+
+
+def fit(job: Job) -> Path:
+    """Fit a network to readings, publish it, and return its directory.
+
+    Raises InvalidInputError before the training, or after it for a full disk; DivergedError when the training fails.
+    """
+    path = job.data or THERMOMETER
+    model = _model_name(job.model, path)
+    device = _device(job.device)
+    if job.report:
+        pictures.require()
+    publish.check_writable(job.artifacts, model)
+    units = job.units if job.data else {**THERMOMETER_UNITS, **job.units}
+    data = dataset.choose(readings.read(path), job.targets, units)
+    run = _train(job, data, device)
+    _print_errors(run)
+    contents = record.files(run, model, pictures.draw(run) if job.report else {})
+    directory = publish.publish(job.artifacts, model, contents)
+    _print_how_to_serve(directory, run)
+    return directory
+
+
+def _train(job: Job, data: dataset.Dataset, device: str) -> record.Run:
+    rows = dataset.draw(data, job.validation_fraction, job.seed)
+    scalings = [network.Scaling.standardising(values[rows.training]) for values in (data.features, data.targets)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.seed)
+        model = network.build(job.hidden, job.activation, *scalings).to(device)
+    optimizer = loop.OPTIMIZERS[job.optimizer](model.parameters(), lr=job.learning_rate)
+    loss = loop.mean_squared_error(model.target_scale)
+    curves = loop.train(model, optimizer, loss, dataset.split(data, rows, device), job.epochs)
+    recipe: record.Recipe = {
+        "hidden": job.hidden,
+        "activation": job.activation,
+        "optimizer": job.optimizer,
+        "learning_rate": job.learning_rate,
+        "epochs": job.epochs,
+        "validation_fraction": job.validation_fraction,
+        "device": device,
+    }
+    return record.Run(data, rows, model.cpu(), curves, recipe, job.seed)
+
+
+def _model_name(given: str | None, path: Path) -> str:
+    name = given if given is not None else path.stem.lower()
+    if not artifact.is_name(name):
+        rule = "lower-case letters, digits, _ and -, a letter first, at most 64"
+        raise InvalidInputError(f"{name!r} cannot name a model ({rule}): give a name with --model")
+    return name
+
+
+def _device(asked: str) -> str:
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError("--device cuda: there is no CUDA device")
+    return asked
+
+
+def _print_errors(run: record.Run) -> None:
+    data = run.dataset
+    with torch.no_grad():
+        errors = run.network(data.features).double() - data.targets.double()
+    for position, name in enumerate(data.target_names):
+        unit = f" {data.units[name]}" if name in data.units else ""
+        parts = [
+            f"{_root_mean_square(errors[rows, position]):.4g}{unit} on {len(rows)} {kind} rows"
+            for kind, rows in (("training", run.rows.training), ("validation", run.rows.validation))
+            if len(rows)
+        ]
+        print(f"{name}: off by {', '.join(parts)} (root mean square)")
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
+
+
+def _print_how_to_serve(directory: Path, run: record.Run) -> None:
+    data = run.dataset
+    middle = data.features[run.rows.training].double().mean(dim=0).tolist()
+    body = json.dumps({name: [float(f"{value:.4g}")] for name, value in zip(data.feature_names, middle, strict=True)})
+    artifacts, model = directory.parent.parent, directory.parent.name
+    print(f"published {directory}")
+    print(f"serve it: python -m service serve --artifacts {shlex.quote(str(artifacts))}")
+    header = "-H 'content-type: application/json'"
+    print(f"ask it:   curl localhost:8000/models/{model}/predict {header} -d {shlex.quote(body)}")

@@ -1,0 +1,145 @@
+"""Publication: a new version appears whole or not at all, and a label moves in one step.
+
+Owns the order of writes, locks and renames. Knows nothing of what the files hold.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from service import artifact
+from training.errors import InvalidInputError, from_os
+
+_STAGING = ".publishing-"
+
+
+def check_writable(artifacts: Path, model: str) -> None:
+    """Raise InvalidInputError when a version could not be written, as far as can be told without writing one."""
+    place = artifacts / model
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InvalidInputError(f"{place}: is not a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InvalidInputError(f"{place}: is not writable")
+
+
+def publish(artifacts: Path, model: str, contents: Mapping[str, bytes]) -> Path:
+    """Write `contents`, by file name, as the model's next version, and return its directory.
+
+    Two publishers at once take turns. One that is killed leaves at most a hidden directory, which the next one removes.
+    Raises InvalidInputError when the system refuses to write; nothing half-written is left behind.
+    """
+    directory = artifacts / model
+    try:
+        with _locked(directory):
+            try:
+                return _publish(directory, contents)
+            finally:
+                _remove_if_empty(directory)
+    except OSError as error:
+        raise from_os(error.filename or directory, error) from error
+
+
+def set_label(artifacts: Path, model: str, label: str, version: int) -> None:
+    """Make `label` a name of an existing version; a reader sees the old one or the new one, never neither.
+
+    Raises InvalidInputError for a name that cannot be one, a version that is not there, and what the system refuses.
+    """
+    directory = artifacts / model
+    for name in (model, label):
+        if not artifact.is_name(name):
+            raise InvalidInputError(f"{name!r}: must be lower-case letters, digits, _ and -, a letter first")
+    try:
+        if version not in artifact.versions(directory):
+            raise InvalidInputError(f"{directory / str(version)}: there is no such version")
+        with _locked(directory):
+            _write_label(directory / artifact.LABELS, label, version)
+    except OSError as error:
+        raise from_os(error.filename or directory, error) from error
+
+
+def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:
+    for stale in directory.glob(f"{_STAGING}*"):
+        shutil.rmtree(stale)
+    number = str(max(artifact.versions(directory), default=0) + 1)
+    staging = directory / f"{_STAGING}{number}"
+    staging.mkdir()
+    try:
+        for name, content in contents.items():
+            _write(staging / name, content)
+        _sync(staging)
+        # What the reader would refuse is never given a number.
+        artifact.read(staging)
+        # Fails where a version of this number holds files, should something else than a publisher have put it there.
+        staging.rename(directory / number)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _sync(directory)
+    return directory / number
+
+
+def _write_label(folder: Path, label: str, version: int) -> None:
+    folder.mkdir(exist_ok=True)
+    # A dot cannot begin a label's name, so that no reader takes the unfinished file for one.
+    unfinished = folder / f".{label}"
+    try:
+        _write(unfinished, f"{version}\n".encode())
+        unfinished.rename(folder / label)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _sync(folder)
+    _sync(folder.parent)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the model's directory, made if need be, for one publisher; the system frees it when the process ends."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # While this one waited, a publisher that failed may have removed the directory it had made.
+            if _is_still(directory, descriptor):
+                _sync(directory.parent)
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_still(directory: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(directory.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_empty(directory: Path) -> None:
+    if not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # A failed write does not say of which file.
+        raise from_os(path, error) from error
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

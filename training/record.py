@@ -1,0 +1,155 @@
+"""The record of a run: turns a fitted network into the files of an artifact.
+
+Owns what is kept, and how numbers are written. Knows nothing of directories: see `training.publish`.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from service import artifact
+from training.dataset import Dataset, Rows
+from training.loop import Curves
+from training.network import Network
+
+RECORDED_ROWS = 10_000
+_GOLDEN_CASES = 16
+_GOLDEN_TOLERANCE = 1e-5
+
+Recipe = Mapping[str, str | int | float | tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run, on the CPU: the network with the last epoch's gradients, and what it was made from."""
+
+    dataset: Dataset
+    rows: Rows
+    network: Network
+    curves: Curves
+    recipe: Recipe
+    seed: int
+
+
+def files(run: Run, model: str, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The contents of an artifact's files by name, manifest included."""
+    training = _training(run)
+    contents = {
+        artifact.NETWORK: artifact.serialize(run.network),
+        artifact.REPORT: _report(run, training).model_dump_json().encode(),
+        **pictures,
+    }
+    manifest = artifact.Manifest(
+        model=model,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        features=_columns(run, run.dataset.feature_names, run.dataset.features),
+        targets=_columns(run, run.dataset.target_names, run.dataset.targets),
+        parameters=tuple(
+            artifact.Parameter(name=name, shape=tuple(value.shape)) for name, value in run.network.named_parameters()
+        ),
+        files={name: artifact.describe(content) for name, content in contents.items()},
+        golden=_golden(run),
+        training=training,
+    )
+    return {**contents, artifact.MANIFEST: manifest.model_dump_json(indent=2).encode()}
+
+
+def spread_rows(count: int, limit: int) -> Tensor:
+    """At most `limit` of `count` row numbers, evenly spaced, the first and the last among them."""
+    return torch.linspace(0, count - 1, min(count, limit), dtype=torch.float64).round().long()
+
+
+def _training(run: Run) -> artifact.Training:
+    readings = run.dataset.readings
+    validation = run.curves.validation
+    return artifact.Training(
+        recipe=dict(run.recipe),
+        seed=run.seed,
+        losses=artifact.Losses(
+            training=_shortest(run.curves.training[-1]),
+            validation=None if validation is None else _shortest(validation[-1]),
+        ),
+        data=artifact.Data(file=readings.file, sha256=readings.sha256, rows=len(readings.values)),
+        environment={
+            "calibrant": _own_version(),
+            "machine": platform.machine(),
+            "numpy": metadata.version("numpy"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("calibrant")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _report(run: Run, training: artifact.Training) -> artifact.Report:
+    dataset = run.dataset
+    kept = spread_rows(len(dataset.features), RECORDED_ROWS)
+    features, targets = dataset.features[kept], dataset.targets[kept]
+    with torch.no_grad():
+        predictions = run.network(features)
+    return artifact.Report(
+        losses=_losses(run.curves),
+        gradients={name: _shortest(cast("Tensor", value.grad)) for name, value in run.network.named_parameters()},
+        rows=tuple(kept.tolist()),
+        validation_rows=tuple(kept[torch.isin(kept, run.rows.validation)].tolist()),
+        readings=_by_name(dataset.feature_names, features) | _by_name(dataset.target_names, targets),
+        predictions=_by_name(dataset.target_names, predictions),
+        residuals=_by_name(dataset.target_names, targets - predictions),
+        training=training,
+    )
+
+
+def _losses(curves: Curves) -> dict[Literal["training", "validation"], tuple[float, ...]]:
+    if curves.validation is None:
+        return {"training": _shortest(curves.training)}
+    return {"training": _shortest(curves.training), "validation": _shortest(curves.validation)}
+
+
+def _golden(run: Run) -> artifact.Golden:
+    trained_on = run.dataset.features[run.rows.training]
+    low, high = trained_on.amin(dim=0), trained_on.amax(dim=0)
+    spanning = torch.stack([low, high, low + (high - low) / 2])
+    some = trained_on[spread_rows(len(trained_on), _GOLDEN_CASES - len(spanning))]
+    inputs = torch.cat([spanning, some])
+    with torch.no_grad():
+        outputs = run.network(inputs)
+    targets = run.dataset.targets[run.rows.training]
+    size = torch.maximum(outputs.abs().amax(dim=0), targets.amax(dim=0) - targets.amin(dim=0))
+    return artifact.Golden(
+        inputs=_shortest(inputs), outputs=_shortest(outputs), tolerance=_shortest(_GOLDEN_TOLERANCE * size)
+    )
+
+
+def _columns(run: Run, names: tuple[str, ...], values: Tensor) -> tuple[artifact.Column, ...]:
+    trained_on = values[run.rows.training]
+    ranges = zip(names, _shortest(trained_on.amin(dim=0)), _shortest(trained_on.amax(dim=0)), strict=True)
+    units = run.dataset.units
+    return tuple(
+        artifact.Column(name=name, unit=units.get(name), minimum=minimum, maximum=maximum)
+        for name, minimum, maximum in ranges
+    )
+
+
+def _by_name(names: tuple[str, ...], values: Tensor) -> dict[str, tuple[float, ...]]:
+    return {name: _shortest(column) for name, column in zip(names, values.T, strict=True)}
+
+
+def _shortest(values: Tensor) -> Any:  # noqa: ANN401 - tuples as deep as the tensor has dimensions
+    """Nested tuples of the shortest decimals that read back as the same float32: 35.7, not 35.70000076."""
+    if values.dim() == 0:
+        return float(str(values.numpy()[()]))
+    if values.dim() == 1:
+        return tuple(float(str(value)) for value in values.numpy())
+    return tuple(_shortest(row) for row in values)
