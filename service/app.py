@@ -13,10 +13,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from service import openapi, problems
-from service.edge import Edge
+from service.door import Door
+from service.metrics import Metrics
 from service.predictor import resolve_device
 from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem, WrongValues
 from service.resolve import Resolver
@@ -31,10 +31,11 @@ _DESCRIPTION = "Readings in, a served model out: predictions, and the network th
 _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> Door:
     """The application; raises ValueError for a device that is not there."""
     store = Store(settings, resolve_device(settings.device))
     resolver = Resolver(store, settings.default_model)
+    metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> ASGIApp:
         responses=openapi.RESPONSES,
         telemetry=_NO_TELEMETRY,
     )
-    app.include_router(probes.router(resolver))
+    app.include_router(probes.router(resolver, metrics))
     app.include_router(models.router(store, resolver))
     for prefix in chosen.PREFIXES:
         app.include_router(predictions.router(prefix, resolver, settings), prefix=prefix)
@@ -62,7 +63,7 @@ def create_app(settings: Settings) -> ASGIApp:
         app.include_router(models.report_router(prefix, resolver), prefix=prefix)
     openapi.install(app, resolver)
     _handle_errors(app)
-    return Edge(app)
+    return Door(app, resolver, settings, metrics)
 
 
 async def _follow(store: Store, seconds: float) -> None:
@@ -92,7 +93,7 @@ def _handle_errors(app: FastAPI) -> None:
         return _response(WrongValues("a parameter of the request is wrong", faults=faults))
 
     async def gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=499)
+        return Response(status_code=499)  # nobody reads it
 
     async def unforeseen(_: Request, __: Exception) -> Response:
         return _response(Failed("the service failed; its log says why"))

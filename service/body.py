@@ -6,7 +6,7 @@ from starlette.types import Receive
 from service.problems import TooLarge
 
 
-async def read(receive: Receive, content_length: str | None, limit: int) -> bytes:
+async def read(receive: Receive, content_length: bytes | None, limit: int) -> bytes:
     """The whole body; raises TooLarge as soon as more is declared or has come, and ClientDisconnect."""
     if content_length and content_length.isdigit() and int(content_length[:20]) > limit:
         raise _too_large(limit)

@@ -157,8 +157,8 @@ class Engine:
         """Rows that wait or run now."""
         return self._queued_rows
 
-    def submit(self, entry: Entry) -> None:
-        """Queue an entry; raises Refused when its rows do not fit, and Closed."""
+    def submit(self, entry: Entry) -> bool:
+        """Queue an entry; true when it runs in this turn of the loop. Raises Refused where it does not fit, and Closed."""
         if self._closed:
             raise Closed("the version is no longer served")
         count = len(entry.rows)
@@ -168,9 +168,10 @@ class Engine:
         if count <= max(self._inline_rows, 1):
             self._small.append(entry)
             self._wake(self._max_wait)
-        else:
-            self._large.append(entry)
-            self._wake()
+            return self._inline_rows > 0 and not self._max_wait
+        self._large.append(entry)
+        self._wake()
+        return False
 
     def close(self) -> None:
         """Answer everything that waits with Closed; a block that runs now is finished, and its result thrown away."""

@@ -8,19 +8,19 @@ JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
 
 
-def check_json(content_type: str | None, content_encoding: str | None) -> None:
+def check_json(content_type: bytes | None, content_encoding: bytes | None) -> None:
     """Raise UnsupportedMedia unless the body is said to be JSON, and not compressed."""
-    if content_type is None or content_type.partition(";")[0].strip().lower() != JSON:
+    if content_type is None or content_type.partition(b";")[0].strip().lower() != JSON.encode():
         raise UnsupportedMedia(f"send the body with `Content-Type: {JSON}`", headers={"accept-post": JSON})
-    if content_encoding and content_encoding.strip().lower() != "identity":
+    if content_encoding and content_encoding.strip().lower() != b"identity":
         raise UnsupportedMedia("the body is compressed; send it as it is", headers={"accept-encoding": "identity"})
 
 
-def negotiate(accept: str | None, offered: Sequence[str]) -> str:
+def negotiate(accept: bytes | None, offered: Sequence[str]) -> str:
     """The offered media type that the client likes best, the first of equals; raises NotAcceptable."""
-    if not accept:
+    if not accept or accept == b"*/*":
         return offered[0]
-    ranges = [_range(part) for part in accept.split(",")]
+    ranges = [_range(part) for part in accept.decode("latin-1").split(",")]
     best = max(offered, key=lambda media: _quality(media, ranges))
     if _quality(best, ranges) <= 0:
         raise NotAcceptable(f"this can be had as {' or '.join(offered)}")

@@ -1,43 +1,72 @@
-"""One prediction request, from body to answer, as every door makes it. Knows problems and tables; no web framework."""
+"""One prediction request, from headers and body to its answer, as every door makes it; knows no web framework."""
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
-from service.engine import Closed, Entry, Expired, Outputs, Refused
-from service.problems import MAX_FAULTS, DeadlinePassed, Failed, Fault, Problem, Unavailable, WrongValues, pointer
+from service import body, media
+from service.engine import Closed, Entry, Expired, Outputs, Refused, Rows
+from service.problems import (
+    MAX_FAULTS,
+    DeadlinePassed,
+    Failed,
+    Fault,
+    Overloaded,
+    Problem,
+    Unavailable,
+    WrongValues,
+    pointer,
+)
+from service.settings import Settings
 from service.store import Served
+
+TIMEOUT_HEADER = b"x-request-timeout-ms"
 
 log = logging.getLogger("calibrant.predict")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: body, media type, and what goes into Server-Timing (seconds)."""
+    """A good answer: its JSON, how many of its rows are out of range, and the entry that knows how it went."""
 
     body: bytes
-    media_type: str
-    waited: float
-    ran: float
+    out_of_range: int
+    entry: Entry
 
-    def server_timing(self) -> str:
+    def server_timing(self) -> bytes:
         """https://www.w3.org/TR/server-timing/, in milliseconds."""
-        return f"wait;dur={self.waited * 1000:.3f}, model;dur={self.ran * 1000:.3f}"
+        return b"wait;dur=%.3f, model;dur=%.3f" % (self.entry.waited * 1000, self.entry.ran * 1000)
 
 
-async def predict(served: Served, body: bytes, timeout_seconds: float) -> Answer:
-    """Answer a JSON table; raises Problem. Cancelling the caller takes its rows out of the queue."""
-    rows = served.columns.from_json(body)
+async def read_rows(served: Served, headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> Rows:
+    """Check the headers, read the body, and make rows of it; raises Problem, or ClientDisconnect."""
+    media.check_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
+    media.negotiate(headers.get(b"accept"), [media.JSON])
+    content = await body.read(receive, headers.get(b"content-length"), max_bytes)
+    return served.columns.from_json(content)
+
+
+async def predict(served: Served, headers: Mapping[bytes, bytes], receive: Receive, settings: Settings) -> Answer:
+    """Answer one request; raises Problem, or ClientDisconnect where nobody waits any more."""
+    deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
+    rows = await read_rows(served, headers, receive, settings.max_body_bytes)
     settled: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-    entry = Entry(rows, settled.set_result, deadline=perf_counter() + timeout_seconds)
+    entry = Entry(rows, settled.set_result, deadline)
     try:
-        served.engine.submit(entry)
-        await settled
-    except asyncio.CancelledError:
+        if served.engine.submit(entry):
+            await settled
+        else:
+            await _settled_or_gone(settled, receive)
+    except (asyncio.CancelledError, ClientDisconnect):
         entry.cancel()
         raise
     except (Refused, Closed) as error:
@@ -45,19 +74,42 @@ async def predict(served: Served, body: bytes, timeout_seconds: float) -> Answer
     return answer(served, entry)
 
 
+def timeout_seconds(sent: bytes | None, settings: Settings) -> float:
+    """How long a request may take: what it says, at most what the setting allows; raises WrongValues."""
+    if sent is None:
+        return settings.request_timeout_ms / 1000
+    if not sent.isdigit() or not int(sent[:20]):
+        fault = Fault(f"header: {TIMEOUT_HEADER.decode()}", "is not a whole number of milliseconds above 0")
+        raise WrongValues("the request's deadline cannot be read", faults=[fault])
+    return min(int(sent[:20]), settings.request_timeout_ms) / 1000
+
+
+async def _settled_or_gone(settled: asyncio.Future[Entry], receive: Receive) -> None:
+    """Wait for the entry; raises ClientDisconnect when its client hangs up before."""
+    gone = asyncio.ensure_future(receive())
+    either: list[asyncio.Future[Any]] = [settled, gone]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not settled.done():
+            raise ClientDisconnect
+    finally:
+        gone.cancel()
+
+
 def answer(served: Served, entry: Entry) -> Answer:
     """What a settled entry says to its client; raises Problem."""
     if entry.outputs is None:
         raise problem(entry.error) from entry.error
     _check_finite(served, entry.outputs)
-    return Answer(_to_json(served, entry.outputs), "application/json", entry.waited, entry.ran)
+    out_of_range = np.flatnonzero(entry.outputs.out_of_range)
+    return Answer(_to_json(served, entry.outputs, out_of_range), len(out_of_range), entry)
 
 
 def problem(error: Exception | None) -> Problem:
     """What a client is told of an engine's error."""
     match error:
         case Refused():
-            return Unavailable("the queue is full", retry_after=error.retry_after)
+            return Overloaded("the queue is full", retry_after=error.retry_after)
         case Closed():
             return Unavailable(str(error), retry_after=1)
         case Expired():
@@ -77,13 +129,13 @@ def _check_finite(served: Served, outputs: Outputs) -> None:
         )
 
 
-def _to_json(served: Served, outputs: Outputs) -> bytes:
+def _to_json(served: Served, outputs: Outputs, out_of_range: NDArray[np.intp]) -> bytes:
     columns = np.ascontiguousarray(outputs.predictions.T)
     targets = served.predictor.manifest.targets
     document = {
         "model": served.model,
         "version": str(served.number),
         "predictions": {target.name: column for target, column in zip(targets, columns, strict=True)},
-        "out_of_range": np.flatnonzero(outputs.out_of_range),
+        "out_of_range": out_of_range,
     }
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

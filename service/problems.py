@@ -5,11 +5,14 @@ Problem
 ├── NotFound          404  no such model, version or parameter
 ├── MethodNotAllowed  405
 ├── NotAcceptable     406  nothing that the client accepts can be written
+├── ReceiveTimeout    408  the request did not arrive in time
 ├── TooLarge          413  more bytes or rows than a limit allows
 ├── UnsupportedMedia  415  a Content-Type that cannot be read
 ├── WrongValues       422  parseable, and wrong; `faults` say where
+├── HeadTooLarge      431  more bytes of headers than the limit allows
 ├── Failed            500  a fault of the service; never of what a client sent
-├── Unavailable       503  refused, or not ready; carries Retry-After
+├── Unavailable       503  not ready; carries Retry-After
+│   └── Overloaded    503  refused: the queue is full
 └── DeadlinePassed    504  not answered in the time that the client gave
 """
 
@@ -91,6 +94,16 @@ class NotAcceptable(Problem):
     kind = "not-acceptable"
 
 
+class ReceiveTimeout(Problem):
+    """The request's head or body took longer to arrive than `seconds`."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    kind = "receive-timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request did not arrive within {seconds:g} seconds")
+
+
 class TooLarge(Problem):
     """The request is over a limit; the detail names the limit."""
 
@@ -112,6 +125,16 @@ class WrongValues(Problem):
     kind = "wrong-values"
 
 
+class HeadTooLarge(Problem):
+    """The request's line and headers are larger than `limit` bytes."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    kind = "head-too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request's headers are larger than {limit} bytes")
+
+
 class Failed(Problem):
     """The service failed; its log has the trace."""
 
@@ -127,6 +150,12 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, *, retry_after: int) -> None:
         super().__init__(detail, headers={"retry-after": str(retry_after)})
+
+
+class Overloaded(Unavailable):
+    """The queue is full; `retry_after` is what its present rows will take."""
+
+    kind = "overloaded"
 
 
 class DeadlinePassed(Problem):

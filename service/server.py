@@ -3,11 +3,13 @@
 import gc
 import logging
 import sys
+from functools import partial
 
 import torch
 import uvicorn
 
 from service.app import create_app
+from service.protocol import Connection, KnownHeads
 from service.settings import Settings
 
 
@@ -18,14 +20,19 @@ def run(settings: Settings) -> int:
     )
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
+    door = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        door,
         host=settings.host,
         port=settings.port,
+        # uvicorn calls it as it calls its own class.
+        http=partial(Connection, door=door, known=KnownHeads()),  # type: ignore[arg-type]
+        ws="none",
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
     )
     gc.collect()

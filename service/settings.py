@@ -26,9 +26,14 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="the least severe line that is logged")
     ] = "info"
+    fast_door: Annotated[bool, Field(description="answer plain predictions straight from their connection")] = True
+    head_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for a request's headers")] = 10.0
+    body_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for its body after that")] = 60.0
+    keep_alive_seconds: Annotated[int, Field(gt=0, description="how long an idle connection is kept")] = 75
     shutdown_timeout_seconds: Annotated[int, Field(gt=0, description="longest wait for requests after SIGTERM")] = 10
 
     max_body_bytes: Annotated[int, Field(gt=0, description="largest request body")] = 16 * 2**20
+    max_head_bytes: Annotated[int, Field(gt=0, description="largest request line and headers")] = 32 * 2**10
     max_rows: Annotated[int, Field(gt=0, description="most rows in one request")] = 1_000_000
     max_queue_rows: Annotated[int, Field(gt=0, description="most rows that wait for one version")] = 4_000_000
     request_timeout_ms: Annotated[float, Field(gt=0, description="deadline of a request that names none")] = 10_000.0

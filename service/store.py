@@ -96,13 +96,15 @@ class Store:
         """Load what is new, forget what is gone, move the labels; whatever fails leaves what serves as it is."""
         before = self.catalog
         try:
-            found = {path.name: _listing(path) for path in _model_folders(self._settings.artifacts)}
+            listings = [_listing(path) for path in _model_folders(self._settings.artifacts)]
         except OSError as error:
             reason = f"the artifacts folder cannot be read: {os.strerror(error.errno or 0).lower()}"
             if before.error != reason:
                 log.error(reason)
             self.catalog = replace(before, complete=True, error=reason)
             return
+        # A folder without a version is no model: its first publisher may have been stopped half-way.
+        found = {listing.path.name: listing for listing in listings if listing.versions}
         known = {name: self._known(name, listing, before) for name, listing in found.items()}
         self.catalog = Catalog(known, complete=before.complete)
         for name in known:

@@ -117,7 +117,7 @@ class _Form:
 
 def _form(request: Request, served: Served, *, values: bool) -> _Form:
     """A version is immutable: its files' digests, the path and the form make the tag (RFC 9110, section 8.8.3)."""
-    media_type = media.negotiate(request.headers.get("accept"), _FORMS)
+    media_type = media.negotiate(dict(request.headers.raw).get(b"accept"), _FORMS)
     files = served.predictor.manifest.files
     source = f"{files[NETWORK].sha256} {files[REPORT].sha256} {request.url.path} {served.number} {media_type} {values}"
     tag = f'"{hashlib.sha256(source.encode()).hexdigest()[:32]}"'

@@ -7,9 +7,9 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from service import body, media
+from service import media
 from service.engine import Rows
-from service.predict import predict
+from service.predict import predict, read_rows
 from service.problems import TooLarge
 from service.resolve import Resolver
 from service.routes import query
@@ -47,29 +47,20 @@ def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
     routes = APIRouter(tags=["predictions"], dependencies=[Depends(query.only())])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
 
-    async def json_body(request: Request) -> bytes:
-        headers = request.headers
-        media.check_json(headers.get("content-type"), headers.get("content-encoding"))
-        media.negotiate(headers.get("accept"), [media.JSON])
-        return await body.read(request.receive, headers.get("content-length"), settings.max_body_bytes)
-
     @routes.post("/predict", summary="Predict", openapi_extra=_REQUEST, response_model=Predictions)
     async def predictions(served: Chosen, request: Request) -> Response:
         """One array for each feature in; one for each target out, and the rows that lie outside the training range."""
-        content = await json_body(request)
-        answer = await predict(served, content, settings.request_timeout_ms / 1000)
-        return Response(answer.body, headers={"server-timing": answer.server_timing()}, media_type=answer.media_type)
+        answer = await predict(served, dict(request.headers.raw), request.receive, settings)
+        headers = {"server-timing": answer.server_timing().decode()}
+        return Response(answer.body, headers=headers, media_type=media.JSON)
 
-    @routes.post(
-        "/activations", summary="The output of every layer", openapi_extra=_REQUEST, response_model=Activations
-    )
+    @routes.post("/activations", summary="Every layer's output", openapi_extra=_REQUEST, response_model=Activations)
     async def activations(served: Chosen, request: Request) -> Response:
         """The same table in; for each layer of the network, by name and in order, its output for every row out."""
-        rows = served.columns.from_json(await json_body(request))
-        if rows.size and len(rows) * served.predictor.width > settings.max_rows:
-            raise TooLarge(
-                f"{len(rows)} rows of {served.predictor.width} outputs are more than {settings.max_rows} values"
-            )
+        rows = await read_rows(served, dict(request.headers.raw), request.receive, settings.max_body_bytes)
+        width = served.predictor.width
+        if len(rows) * width > settings.max_rows:
+            raise TooLarge(f"{len(rows)} rows of {width} values each are more than the {settings.max_rows} allowed")
         return Response(await asyncio.to_thread(_activations_json, served, rows), media_type=media.JSON)
 
     return routes

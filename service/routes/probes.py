@@ -1,11 +1,15 @@
-"""Is the process alive, and does it have a model to answer with."""
+"""Is the process alive, has it a model to answer with, and what has it done."""
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from service import metrics
+from service.metrics import Metrics
 from service.resolve import Resolver
+
+_EXPOSITION: dict[int | str, dict[str, object]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 class Status(BaseModel):
@@ -14,8 +18,8 @@ class Status(BaseModel):
     status: Literal["alive", "ready"]
 
 
-def router(resolver: Resolver) -> APIRouter:
-    """GET /livez and /readyz."""
+def router(resolver: Resolver, counted: Metrics) -> APIRouter:
+    """GET /livez, /readyz and /metrics."""
     routes = APIRouter(tags=["probes"])
 
     @routes.get("/livez", summary="Is the process alive")
@@ -28,5 +32,10 @@ def router(resolver: Resolver) -> APIRouter:
         """200 when it does; 503 with the reason until then."""
         resolver.check_ready()
         return Status(status="ready")
+
+    @routes.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_EXPOSITION)
+    async def exposition() -> Response:
+        """In Prometheus's text format."""
+        return Response(counted.exposition(), media_type=metrics.MEDIA_TYPE)
 
     return routes

@@ -1,0 +1,117 @@
+"""The portable door: the outermost ASGI application, under any server. Answers predictions, hands on the rest.
+
+Every request gets its id here, every response is counted here, and HEAD becomes GET without a body.
+"""
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeAlias
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import media, problems, request_id
+from service.metrics import Metrics
+from service.predict import Answer, predict
+from service.problems import Problem
+from service.resolve import Resolver
+from service.settings import Settings
+from service.store import Served
+
+PREDICT = "/predict"
+Target: TypeAlias = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response, before any door has put it into its server's form."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Door:
+    """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
+
+    def __init__(self, app: ASGIApp, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+        self.resolver = resolver
+        self.settings = settings
+        self._metrics = metrics
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on a lifespan."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        headers = dict(scope["headers"])
+        identity = request_id.of(headers.get(request_id.HEADER))
+        target = None
+        if scope["method"] == "POST" and not scope["query_string"]:
+            target = predict_target(scope["path"])
+        if target is None:
+            await self._route(scope, identity, started, receive, send)
+            return
+        try:
+            reply = await self._predict(target, headers, identity, started, receive)
+        except ClientDisconnect:
+            return
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _predict(
+        self, target: Target, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive
+    ) -> Reply:
+        served = None
+        try:
+            served = self.resolver.served(*target)
+            outcome: Answer | Problem = await predict(served, headers, receive, self.settings)
+        except Problem as problem:
+            outcome = problem
+        return self.reply(served, outcome, identity, started)
+
+    def reply(self, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float) -> Reply:
+        """Count what came of a prediction, and word it, the same through every door."""
+        model = served.model if served else ""
+        if isinstance(outcome, Problem):
+            status, body, media_type = outcome.status.value, outcome.body(), problems.MEDIA_TYPE
+            extra = [(name.encode(), value.encode()) for name, value in outcome.headers.items()]
+            self._metrics.failed(outcome.kind)
+        else:
+            status, body, media_type = 200, outcome.body, media.JSON
+            extra = [(b"server-timing", outcome.server_timing())]
+            self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
+        self._metrics.responded(PREDICT, model, status, perf_counter() - started)
+        headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", media_type.encode()),
+            *extra,
+            (request_id.HEADER, identity),
+        ]
+        return Reply(status, headers, body)
+
+    async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
+                route = getattr(scope.get("route"), "path", "other")
+                self._metrics.responded(route, "", message["status"], perf_counter() - started)
+            await send(message)
+
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send_with_id)
+
+
+def predict_target(path: str) -> Target | None:
+    """The model and version that a predict path names, None for each it does not; None for any other path."""
+    if path == PREDICT:
+        return None, None
+    match path.split("/"):
+        case ["", "models", model, "predict"]:
+            return model, None
+        case ["", "models", model, "versions", version, "predict"]:
+            return model, version
+    return None

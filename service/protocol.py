@@ -1,0 +1,283 @@
+"""The fast door, under uvicorn: a plain prediction is answered from its connection, with no task and no ASGI messages.
+
+A request is plain when its head is, byte for byte, one that uvicorn's parser has read before and in which nothing
+unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain, and whatever goes
+wrong before its rows are queued, goes through uvicorn to the portable door.
+
+The connection also closes what uvicorn leaves open: how long a request may take to arrive, and how large its head may be.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service import media, problems, request_id
+from service.door import Door, Target, predict_target
+from service.engine import EngineError, Entry
+from service.predict import TIMEOUT_HEADER, Answer, answer, timeout_seconds
+from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
+from service.store import Served
+
+_MOST_KNOWN_HEADS = 4096
+_LONGEST_PLAIN_HEAD = 2048
+_HARMLESS = {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"connection"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHead:
+    """What a known head says: whose prediction it asks for, how long its body is, and how long it may take."""
+
+    target: Target
+    content_length: int
+    timeout_seconds: float
+
+
+class KnownHeads(dict[bytes, PlainHead]):
+    """Every head that was found to be plain, of all connections; forgotten when there are too many."""
+
+    def learn(self, head: bytes, plain: PlainHead) -> None:
+        """Know this head from now on."""
+        if len(self) >= _MOST_KNOWN_HEADS:
+            self.clear()
+        self[head] = plain
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. Either uvicorn is at work on it, or a plain request is: never both."""
+
+    def __init__(self, *arguments: Any, door: Door, known: KnownHeads, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._door = door
+        self._settings = door.settings
+        self._known = known if door.settings.fast_door else None
+        # Of the plain request at work: its head while its body arrives, then its entry until it is answered.
+        self._plain: PlainHead | None = None
+        self._plain_bytes: list[bytes] = []
+        self._missing = 0
+        self._entry: Entry | None = None
+        self._served: Served | None = None
+        self._started = 0.0
+        self._held: list[bytes] = []
+        self._stopping = False
+        # Of uvicorn's parser.
+        self._candidate: bytes | None = None
+        self._in_message = False
+        self._in_head = True
+        self._head_bytes = 0
+        self._refusal: Problem | None = None
+        self._since = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+
+    # The plain path
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: of a plain request, or else for uvicorn."""
+        if self._plain is not None:
+            self._receive_body(data)
+        elif self._entry is not None:
+            self._held.append(data)
+            self.flow.pause_reading()
+        elif self._known is None or not self._is_free() or not self._begin_plain(data):
+            self._pass_on(data)
+
+    def _is_free(self) -> bool:
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return not (busy or self._in_message or self.flow.write_paused or self.transport.is_closing())
+
+    def _begin_plain(self, data: bytes) -> bool:
+        """Take a request whose head is known; else see to it that it may be known the next time."""
+        assert self._known is not None
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_PLAIN_HEAD) + 4
+        if end < 4:
+            return False
+        head = data[:end]
+        plain = self._known.get(head)
+        if plain is None:
+            self._candidate = head
+            return False
+        self._unset_keepalive_if_required()
+        self._plain = plain
+        self._started = perf_counter()
+        self._missing = plain.content_length + end
+        self._receive_body(data)
+        return True
+
+    def _receive_body(self, data: bytes) -> None:
+        assert self._plain is not None
+        self._missing -= len(data)
+        if self._missing > 0:
+            if not self._plain_bytes:
+                self._since = self.loop.time()
+            self._plain_bytes.append(data)
+            return
+        if self._missing < 0:  # the next request came with it
+            self._held.append(data[self._missing :])
+            data = data[: self._missing]
+        if self._plain_bytes:
+            data = b"".join((*self._plain_bytes, data))
+            self._plain_bytes.clear()
+        plain, self._plain = self._plain, None
+        if not self._submit(plain, data):
+            self._pass_on(data)
+            self._take_held()
+
+    def _submit(self, plain: PlainHead, data: bytes) -> bool:
+        """Queue the rows; false where another door has to say why not."""
+        try:
+            served = self._door.resolver.served(*plain.target)
+            rows = served.columns.from_json(data[len(data) - plain.content_length :])
+            entry = Entry(rows, self._reply, self._started + plain.timeout_seconds)
+            served.engine.submit(entry)
+        except (Problem, EngineError):
+            return False
+        self._served, self._entry = served, entry
+        return True
+
+    def _reply(self, entry: Entry) -> None:
+        assert self._served is not None
+        served, self._served, self._entry = self._served, None, None
+        try:
+            outcome: Answer | Problem = answer(served, entry)
+        except Problem as problem:
+            outcome = problem
+        reply = self._door.reply(served, outcome, request_id.make(), self._started)
+        self._write(reply.status, reply.headers, reply.body, close=self._stopping)
+        self.server_state.total_requests += 1
+        self._since = self.loop.time()
+        self._take_held()
+
+    def _take_held(self) -> None:
+        if self._held and not self.transport.is_closing():
+            held = b"".join(self._held)
+            self._held.clear()
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        if close:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", body)
+        self.transport.write(b"".join(parts))
+        if close:
+            self.transport.close()
+
+    # What uvicorn's parser finds
+
+    def _pass_on(self, data: bytes) -> None:
+        super().data_received(data)
+        self._candidate = None
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._settings.max_head_bytes:
+                self._refuse(HeadTooLarge(self._settings.max_head_bytes))
+
+    def on_message_begin(self) -> None:
+        """A request begins; it has to arrive in time."""
+        super().on_message_begin()
+        self._in_message = self._in_head = True
+        self._head_bytes = 0
+        self._since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole: refuse it, or learn it, and let uvicorn go on."""
+        self._in_head = False
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._settings.max_head_bytes:
+            self._refusal = HeadTooLarge(self._settings.max_head_bytes)
+            raise self._refusal
+        super().on_headers_complete()
+        self._since = self.loop.time()
+        if self._candidate is not None and self._known is not None:
+            plain = self._plain_head(self._candidate)
+            if plain is not None:
+                self._known.learn(self._candidate, plain)
+        self._candidate = None
+
+    def on_message_complete(self) -> None:
+        """It has arrived."""
+        super().on_message_complete()
+        self._in_message = False
+
+    def _plain_head(self, head: bytes) -> PlainHead | None:
+        """What the head says, if there is nothing unusual in it."""
+        headers = dict(self.headers)
+        unusual = (
+            not head.startswith(b"POST ")
+            or not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")  # so it ends where it seems to
+            or len(headers) != len(self.headers)
+            or not headers.keys() <= {*_HARMLESS, TIMEOUT_HEADER}
+            or self.parser.get_http_version() != "1.1"
+            or not self.parser.should_keep_alive()
+            or self.parser.should_upgrade()
+            or b"?" in self.url
+            or not headers.get(b"content-length", b"").isdigit()
+        )
+        target = predict_target(self.scope["path"])
+        if unusual or target is None or int(headers[b"content-length"]) > self._settings.max_body_bytes:
+            return None
+        try:
+            media.check_json(headers.get(b"content-type"), None)
+            media.negotiate(headers.get(b"accept"), [media.JSON])
+            timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), self._settings)
+        except Problem:
+            return None
+        return PlainHead(target, int(headers[b"content-length"]), timeout)
+
+    # The connection's life
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._watch = self.loop.call_later(self._settings.head_timeout_seconds, self._check_time)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, and so is the wish for its rows."""
+        if self._entry is not None:
+            self._entry.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: close at once, or after the answer."""
+        self._stopping = True
+        if self._plain is None and self._entry is None:
+            super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP gets a problem too."""
+        self._refuse(self._refusal or NotParseable(f"this is no HTTP request: {msg}"))
+
+    def _refuse(self, problem: Problem) -> None:
+        body = problem.body()
+        headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", problems.MEDIA_TYPE.encode()),
+            (request_id.HEADER, request_id.make()),
+        ]
+        self._write(problem.status.value, headers, body, close=True)
+
+    def _check_time(self) -> None:
+        """Close a connection on which a request does not arrive in time, or on which none comes any more."""
+        if self.transport.is_closing():
+            return
+        arriving = self._plain is not None or self._in_message
+        working = self._entry is not None or (self.cycle is not None and not self.cycle.response_complete)
+        if arriving:
+            limit = self._settings.head_timeout_seconds if self._in_head else self._settings.body_timeout_seconds
+        else:
+            limit = float("inf") if working else float(self.timeout_keep_alive)
+        left = self._since + limit - self.loop.time()
+        if left > 0:
+            self._watch = self.loop.call_later(min(left, self._settings.head_timeout_seconds), self._check_time)
+        elif arriving and not working:
+            self._refuse(ReceiveTimeout(limit))
+        else:
+            self.transport.close()
