@@ -38,8 +38,8 @@ check: $(INSTALLED) ## lint, format, strict types, the Dockerfile
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 
-bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: against its peers too)
-	$(BIN)/python -m benchmarks $(if $(PEERS),--peers)
+bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: and its peers; QUICK=1: a minute)
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers) $(if $(QUICK),--quick) --json bench.json --picture bench.png
 
 clean: ## remove .venv and what tools left; models stay
 	rm -rf $(VENV) build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from benchmarks.results import Record, Sample
+from service import artifact
+from service.predictor import BLOCK_ROWS, Predictor
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Run: TypeAlias = Callable[[Array], Array]
 
 ROWS = 1_000_000
-_BLOCK_ROWS = 8_192
 _REPEATS = 5
 
 
@@ -26,17 +27,8 @@ def runner(network: Path) -> Run:
     """The network as the service runs it: ``[N, features]`` in, ``[N, targets]`` out, on one core."""
     # torch counted the cores before this process was moved to one of them.
     torch.set_num_threads(1)
-    script = torch.jit.load(str(network), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    frozen = torch.jit.freeze(script)
-
-    def run(rows: Array) -> Array:
-        values = torch.from_numpy(rows)
-        with torch.inference_mode():
-            blocks = [frozen(values[start : start + _BLOCK_ROWS]) for start in range(0, len(values), _BLOCK_ROWS)]
-            answers: Array = torch.cat(blocks).numpy()
-        return answers
-
-    return run
+    predictor = Predictor(artifact.read(network.parent), torch.device("cpu"))
+    return lambda rows: predictor.run(rows).predictions
 
 
 def measure(network: Path, rounds: int, record: Record) -> None:
@@ -50,7 +42,7 @@ def measure(network: Path, rounds: int, record: Record) -> None:
     rows = np.random.default_rng(9).uniform(22, 81, (ROWS, features)).astype(np.float32)
     moved_bytes = rows.nbytes + ROWS * len(layers[-1][0]) * rows.itemsize
     for _ in range(rounds):
-        tanh_ms, copy_ms = _tanh_ms(ROWS * hidden, _BLOCK_ROWS * hidden), _copy_ms(moved_bytes)
+        tanh_ms, copy_ms = _tanh_ms(ROWS * hidden, BLOCK_ROWS * hidden), _copy_ms(moved_bytes)
         for name, took_ms in (("ours", _median_ms(lambda: run(rows))), ("eager, one block", _median_ms(eager(rows)))):
             record(Sample("W9", "network alone, of its floors", name, took_ms / (tanh_ms + copy_ms), took_ms, "ms"))
         record(Sample("W9", "floor: its tanh evaluations, ms", "-", tanh_ms, tanh_ms, "ms"))

@@ -1,6 +1,7 @@
 """``python -m service``: serve the artifacts, or check that all of them could be served."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import get_args
@@ -10,6 +11,9 @@ from pydantic import ValidationError
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 BAD_USAGE = 2
+
+# Read at import. The networks are small: a second thread costs more than it brings, and takes the event loop's core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,16 +19,35 @@ from service.settings import Settings
 from service.store import Served
 
 PREDICT = "/predict"
+_JSON = media.JSON.encode()
 Target: TypeAlias = tuple[str | None, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
-    """A response, before any door has put it into its server's form."""
+    """A response, before a door puts it into its server's form."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    media_type: bytes
+    more: list[tuple[bytes, bytes]]
+    identity: bytes
     body: bytes
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As ASGI wants them."""
+        return [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", self.media_type),
+            *self.more,
+            (request_id.HEADER, self.identity),
+        ]
+
+    def head(self) -> bytes:
+        """The same as HTTP/1.1 has them, each line with its end."""
+        more = b"".join([b"%b: %b\r\n" % header for header in self.more])
+        return b"content-length: %d\r\ncontent-type: %b\r\n%bx-request-id: %b\r\n" % (
+            len(self.body), self.media_type, more, self.identity,
+        )  # fmt: skip
 
 
 class Door:
@@ -58,7 +77,7 @@ class Door:
             reply = await self._predict(target, headers, identity, started, receive)
         except ClientDisconnect:
             return
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _predict(
@@ -76,21 +95,14 @@ class Door:
         """Count what came of a prediction, and word it, the same through every door."""
         model = served.model if served else ""
         if isinstance(outcome, Problem):
-            status, body, media_type = outcome.status.value, outcome.body(), problems.MEDIA_TYPE
-            extra = [(name.encode(), value.encode()) for name, value in outcome.headers.items()]
             self._metrics.failed(outcome.kind)
+            reply = problem_reply(outcome, identity)
         else:
-            status, body, media_type = 200, outcome.body, media.JSON
-            extra = [(b"server-timing", outcome.server_timing())]
             self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
-        self._metrics.responded(PREDICT, model, status, perf_counter() - started)
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", media_type.encode()),
-            *extra,
-            (request_id.HEADER, identity),
-        ]
-        return Reply(status, headers, body)
+            timing = [(b"server-timing", outcome.server_timing())]
+            reply = Reply(200, _JSON, timing, identity, outcome.body)
+        self._metrics.responded(PREDICT, model, reply.status, perf_counter() - started)
+        return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
         async def send_with_id(message: Message) -> None:
@@ -115,3 +127,9 @@ def predict_target(path: str) -> Target | None:
         case ["", "models", model, "versions", version, "predict"]:
             return model, version
     return None
+
+
+def problem_reply(problem: Problem, identity: bytes) -> Reply:
+    """A problem as a response."""
+    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())

@@ -10,60 +10,21 @@ import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-# A worker's block: this many times the loop's bound, as hopping between threads costs about 0.1 ms.
+from service.entry import Cancelled, Closed, Entry, Expired, Miscounted, Refused, Rows
+from service.outputs import Outputs
+
+# A worker's block: this many times the loop's bound, as a hop between threads costs about 0.1 ms.
 _BLOCK_HOLDS = 2
 _RATE_SMOOTHING = 0.1
 
-
-class Outputs(NamedTuple):
-    """What a model says of N rows: float32 predictions ``[N, targets]``, and bool ``[N]``, true out of range."""
-
-    predictions: NDArray[np.float32]
-    out_of_range: NDArray[np.bool_]
-
-    def rows(self, start: int, stop: int) -> "Outputs":
-        """The same for the rows from `start` to `stop`."""
-        return Outputs(self.predictions[start:stop], self.out_of_range[start:stop])
-
-
-Rows: TypeAlias = NDArray[np.float32]
 Run: TypeAlias = Callable[[Rows], Outputs]
-
-
-class EngineError(Exception):
-    """Why an entry got no result."""
-
-
-class Refused(EngineError):
-    """The queue is full; `retry_after` is the seconds that its present rows will take."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("the queue is full")
-        self.retry_after = retry_after
-
-
-class Expired(EngineError):
-    """The deadline passed before the model ran."""
-
-
-class Cancelled(EngineError):
-    """Nobody waits any more."""
-
-
-class Closed(EngineError):
-    """The engine was closed before the model ran."""
-
-
-class Miscounted(EngineError):
-    """The model gave another number of rows than it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,46 +41,6 @@ class Cost:
     def rows_worth_a_call(self) -> int:
         """How many rows take as long as the fixed part of a call."""
         return int(self.fixed / max(self.per_row, 1e-12))
-
-
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One request's rows ``[N, features]`` and its own way to answer: `reply` is called once, on the loop, with itself.
-
-    Then `outputs` or `error` is set, and `waited`, `ran` and `batch` say how long it queued, how long the model ran for
-    it, and how many rows shared the last call. Times are ``perf_counter`` seconds.
-    """
-
-    rows: Rows
-    reply: Callable[["Entry"], None]
-    deadline: float = math.inf
-    arrived: float = field(default_factory=perf_counter)
-    outputs: Outputs | None = None
-    error: Exception | None = None
-    waited: float = 0.0
-    ran: float = 0.0
-    batch: int = 0
-    settled: bool = False
-    _blocks: list[Outputs] = field(default_factory=list)
-    _position: int = 0
-
-    def cancel(self) -> None:
-        """Say that nobody waits: the model will not run for it, and `reply` will not be called."""
-        self.error = Cancelled("cancelled")
-
-    def next_rows(self, size: int) -> Rows:
-        """The next block of at most `size` rows that the model has not seen."""
-        return self.rows[self._position : self._position + size]
-
-    def add_block(self, outputs: Outputs) -> bool:
-        """Keep a block's outputs; true when it was the last."""
-        self._blocks.append(outputs)
-        self._position += len(outputs.predictions)
-        if self._position < len(self.rows):
-            return False
-        predictions, out_of_range = zip(*self._blocks, strict=True)
-        self.outputs = Outputs(np.concatenate(predictions), np.concatenate(out_of_range))
-        return True
 
 
 class Engine:
@@ -158,7 +79,7 @@ class Engine:
         return self._queued_rows
 
     def submit(self, entry: Entry) -> bool:
-        """Queue an entry; true when it runs in this turn of the loop. Raises Refused where it does not fit, and Closed."""
+        """Queue an entry; true when it runs in this turn of the loop. Raises Refused if it does not fit, or Closed."""
         if self._closed:
             raise Closed("the version is no longer served")
         count = len(entry.rows)
@@ -167,7 +88,8 @@ class Engine:
         self._queued_rows += count
         if count <= max(self._inline_rows, 1):
             self._small.append(entry)
-            self._wake(self._max_wait)
+            if not self._turn_due:
+                self._wake(self._max_wait)
             return self._inline_rows > 0 and not self._max_wait
         self._large.append(entry)
         self._wake()
@@ -201,7 +123,7 @@ class Engine:
             started = perf_counter()
             outputs = _attempt(self._run, _joined(batch))
             self._settle_batch(batch, outputs, perf_counter() - started)
-        if not self._worker_busy:
+        if not self._worker_busy and (self._large or self._small):
             self._start_block()
         self._wake()
 
@@ -209,16 +131,18 @@ class Engine:
         batch: list[Entry] = []
         now = perf_counter()
         room = max(1, most_rows)
-        while self._small and len(self._small[0].rows) <= room:
-            entry = self._small.popleft()
+        small = self._small
+        while small and (count := len(small[0].rows)) <= room:
+            entry = small.popleft()
             if self._still_wanted(entry, now):
-                entry.waited = now - entry.arrived
-                room -= len(entry.rows)
+                room -= count
                 batch.append(entry)
         return batch
 
     def _still_wanted(self, entry: Entry, now: float) -> bool:
         if entry.error is None and now <= entry.deadline:
+            if not entry.batch:
+                entry.waited = now - entry.arrived
             return True
         self._fail(entry, entry.error or Expired("its deadline passed while it waited"))
         return False
@@ -230,13 +154,13 @@ class Engine:
             else:
                 self._large.extend(batch)  # each again, by itself: one bad row must fail alone
             return
-        total = len(outputs.predictions)
+        total = len(outputs)
         self._measure(total, seconds)
         start = 0
         for entry in batch:
-            stop = start + len(entry.rows)
-            entry.outputs, entry.ran, entry.batch = outputs.rows(start, stop), seconds, total
-            start = stop
+            entry.outputs, entry.ran, entry.batch = outputs, seconds, total
+            entry.start = start
+            start = entry.stop = start + len(entry.rows)
             self._settle(entry)
 
     def _start_block(self) -> None:
@@ -249,10 +173,7 @@ class Engine:
         self._prefer_large = False
         while self._large:
             entry = self._large.popleft()
-            now = perf_counter()
-            if self._still_wanted(entry, now):
-                if not entry.batch:
-                    entry.waited = now - entry.arrived
+            if self._still_wanted(entry, perf_counter()):
                 self._send(entry.next_rows(self._block_rows), partial(self._end_block, entry))
                 return
 
@@ -282,11 +203,8 @@ class Engine:
         elif isinstance(outputs, Exception):
             self._fail(entry, outputs)
         else:
-            count = len(outputs.predictions)
-            self._measure(count, seconds)
-            entry.ran += seconds
-            entry.batch = count
-            if entry.add_block(outputs):
+            self._measure(len(outputs), seconds)
+            if entry.add_block(outputs, seconds):
                 self._settle(entry)
             else:
                 self._large.append(entry)
@@ -304,7 +222,7 @@ class Engine:
             return
         entry.settled = True
         self._queued_rows -= len(entry.rows)
-        if not isinstance(entry.error, Cancelled):
+        if entry.error is None or not isinstance(entry.error, Cancelled):
             entry.reply(entry)
 
 
@@ -317,6 +235,6 @@ def _attempt(run: Run, rows: Rows) -> Outputs | Exception:
         outputs = run(rows)
     except Exception as error:  # noqa: BLE001 - whatever a model raises becomes that request's error
         return error
-    if not len(outputs.predictions) == len(outputs.out_of_range) == len(rows):
-        return Miscounted(f"the model gave {len(outputs.predictions)} rows for {len(rows)}")
+    if not len(outputs) == len(outputs.out_of_range) == len(rows):
+        return Miscounted(f"the model gave {len(outputs)} rows for {len(rows)}")
     return outputs

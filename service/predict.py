@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from service import body, media
-from service.engine import Closed, Entry, Expired, Outputs, Refused, Rows
+from service.entry import Closed, Entry, Expired, Refused, Rows
 from service.problems import (
     MAX_FAULTS,
     DeadlinePassed,
@@ -34,7 +32,7 @@ TIMEOUT_HEADER = b"x-request-timeout-ms"
 log = logging.getLogger("calibrant.predict")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A good answer: its JSON, how many of its rows are out of range, and the entry that knows how it went."""
 
@@ -98,11 +96,19 @@ async def _settled_or_gone(settled: asyncio.Future[Entry], receive: Receive) -> 
 
 def answer(served: Served, entry: Entry) -> Answer:
     """What a settled entry says to its client; raises Problem."""
-    if entry.outputs is None:
+    outputs, start, stop = entry.outputs, entry.start, entry.stop
+    if outputs is None:
         raise problem(entry.error) from entry.error
-    _check_finite(served, entry.outputs)
-    out_of_range = np.flatnonzero(entry.outputs.out_of_range)
-    return Answer(_to_json(served, entry.outputs, out_of_range), len(out_of_range), entry)
+    if bad := outputs.not_finite(start, stop):
+        first = served.columns.names[0]
+        faults = [Fault(pointer((first, row)), "this row's prediction is not finite") for row in bad[:MAX_FAULTS]]
+        raise WrongValues("the network's answer is beyond float32", faults=faults)
+    outside = outputs.outside(start, stop)
+    parts: list[bytes] = []
+    for before, column in zip(served.json_before_targets, outputs.json_columns(start, stop), strict=True):
+        parts += (before, column)
+    parts += (b'},"out_of_range":', orjson.dumps(outside) if outside else b"[]", b"}")
+    return Answer(b"".join(parts), len(outside), entry)
 
 
 def problem(error: Exception | None) -> Problem:
@@ -116,26 +122,3 @@ def problem(error: Exception | None) -> Problem:
             return DeadlinePassed(str(error))
     log.error("the model failed", exc_info=error)
     return Failed("the model failed; the service's log says why")
-
-
-def _check_finite(served: Served, outputs: Outputs) -> None:
-    finite = np.isfinite(outputs.predictions)
-    if not finite.all():
-        rows = np.flatnonzero(~finite.all(axis=1))[:MAX_FAULTS].tolist()
-        first = served.columns.names[0]
-        raise WrongValues(
-            "the network's answer is beyond float32",
-            faults=[Fault(pointer((first, row)), "this row's prediction is not finite") for row in rows],
-        )
-
-
-def _to_json(served: Served, outputs: Outputs, out_of_range: NDArray[np.intp]) -> bytes:
-    columns = np.ascontiguousarray(outputs.predictions.T)
-    targets = served.predictor.manifest.targets
-    document = {
-        "model": served.model,
-        "version": str(served.number),
-        "predictions": {target.name: column for target, column in zip(targets, columns, strict=True)},
-        "out_of_range": out_of_range,
-    }
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

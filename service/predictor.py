@@ -1,15 +1,18 @@
 """One loaded version: its network on a device, warmed, and what it costs there. Knows torch; no HTTP, no queue."""
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service import artifact
+from service import artifact, straight
 from service.artifact import Artifact
-from service.engine import Cost, Outputs, Rows
+from service.engine import Cost
+from service.entry import Rows
+from service.outputs import Outputs
 
 # A block whose hidden layers stay in a core's cache.
 BLOCK_ROWS = 8192
@@ -28,20 +31,23 @@ class Predictor:
         self.gradients = {name: gradient.numpy() for name, gradient in read.gradients.items()}
         self.network = read.network.to(device)
         self.device = device
-        self._frozen = artifact.freeze(self.network)
+        self._on_cpu = device.type == "cpu"
+        # Frozen, it has constants where there were parameters, so that nothing asks autograd for anything. Without a
+        # chain, the method itself: calling the module looks for hooks, which takes as long as one of its layers.
+        frozen = artifact.freeze(self.network)
+        self._network: Callable[[torch.Tensor], torch.Tensor] = straight.compiled(frozen) or frozen.forward
         self._minimum = np.array([column.minimum for column in self.manifest.features], dtype=np.float32)
         self._maximum = np.array([column.maximum for column in self.manifest.features], dtype=np.float32)
 
     def run(self, rows: Rows) -> Outputs:
         """Rows ``[N, features]`` to predictions ``[N, targets]`` and the flags of those outside the training range."""
-        with torch.inference_mode():
-            if len(rows) <= BLOCK_ROWS:
-                predictions = self._forward(rows)
-            else:
-                blocks = range(0, len(rows), BLOCK_ROWS)
-                predictions = np.concatenate([self._forward(rows[at : at + BLOCK_ROWS]) for at in blocks])
+        if len(rows) <= BLOCK_ROWS:
+            predictions = self._forward(rows)
+        else:
+            blocks = range(0, len(rows), BLOCK_ROWS)
+            predictions = np.concatenate([self._forward(rows[at : at + BLOCK_ROWS]) for at in blocks])
         outside = (rows < self._minimum) | (rows > self._maximum)
-        return Outputs(predictions, np.any(outside, axis=1))
+        return Outputs(predictions, outside[:, 0] if outside.shape[1] == 1 else np.any(outside, axis=1))
 
     def activations(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """Rows ``[N, features]`` to the output ``[N, width]`` of every layer, by its name, in order."""
@@ -76,8 +82,10 @@ class Predictor:
         return min(calls[2:])
 
     def _forward(self, rows: Rows) -> NDArray[np.float32]:
-        outputs: torch.Tensor = self._frozen(torch.from_numpy(rows).to(self.device))
-        return outputs.cpu().numpy()
+        inputs = torch.from_numpy(rows)
+        if self._on_cpu:
+            return self._network(inputs).numpy()
+        return self._network(inputs.to(self.device)).cpu().numpy()
 
 
 def resolve_device(choice: str) -> torch.device:

@@ -1,22 +1,24 @@
 """The fast door, under uvicorn: a plain prediction is answered from its connection, with no task and no ASGI messages.
 
 A request is plain when its head is, byte for byte, one that uvicorn's parser has read before and in which nothing
-unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain, and whatever goes
-wrong before its rows are queued, goes through uvicorn to the portable door.
+unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain, and whatever
+goes wrong before its rows are queued, goes through uvicorn to the portable door.
 
-The connection also closes what uvicorn leaves open: how long a request may take to arrive, and how large its head may be.
+The connection also bounds what uvicorn does not: how long a request may take to arrive, and how large its head may be.
 """
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from service import media, problems, request_id
-from service.door import Door, Target, predict_target
-from service.engine import EngineError, Entry
+from service import media, request_id
+from service.door import Door, Reply, Target, predict_target, problem_reply
+from service.entry import EngineError, Entry
 from service.predict import TIMEOUT_HEADER, Answer, answer, timeout_seconds
 from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
 from service.store import Served
@@ -35,30 +37,42 @@ class PlainHead:
     timeout_seconds: float
 
 
-class KnownHeads(dict[bytes, PlainHead]):
-    """Every head that was found to be plain, of all connections; forgotten when there are too many."""
+class Shared:
+    """What the connections of one server have in common: the plain heads, and the headers of every response."""
+
+    def __init__(self) -> None:
+        self.plain_heads: dict[bytes, PlainHead] = {}
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._common = b""
 
     def learn(self, head: bytes, plain: PlainHead) -> None:
-        """Know this head from now on."""
-        if len(self) >= _MOST_KNOWN_HEADS:
-            self.clear()
-        self[head] = plain
+        """Know this head from now on; when there are too many, all the others are forgotten."""
+        if len(self.plain_heads) >= _MOST_KNOWN_HEADS:
+            self.plain_heads.clear()
+        self.plain_heads[head] = plain
+
+    def common_headers(self, state: ServerState) -> bytes:
+        """The lines of uvicorn's own headers, which it makes anew each second."""
+        if state.default_headers is not self._headers:
+            self._headers = state.default_headers
+            self._common = b"".join([b"%b: %b\r\n" % header for header in self._headers])
+        return self._common
 
 
 class Connection(HttpToolsProtocol):
     """One connection. Either uvicorn is at work on it, or a plain request is: never both."""
 
-    def __init__(self, *arguments: Any, door: Door, known: KnownHeads, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, *, door: Door, shared: Shared, **uvicorns: Any) -> None:  # noqa: ANN401 - passed on as they are
+        super().__init__(**uvicorns)
         self._door = door
         self._settings = door.settings
-        self._known = known if door.settings.fast_door else None
+        self._shared = shared
+        self._fast = door.settings.fast_door
         # Of the plain request at work: its head while its body arrives, then its entry until it is answered.
         self._plain: PlainHead | None = None
         self._plain_bytes: list[bytes] = []
         self._missing = 0
         self._entry: Entry | None = None
-        self._served: Served | None = None
         self._started = 0.0
         self._held: list[bytes] = []
         self._stopping = False
@@ -76,37 +90,39 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came: of a plain request, or else for uvicorn."""
         if self._plain is not None:
-            self._receive_body(data)
+            self._receive(self._plain, data)
         elif self._entry is not None:
             self._held.append(data)
             self.flow.pause_reading()
-        elif self._known is None or not self._is_free() or not self._begin_plain(data):
+        elif not (self._fast and self._is_free() and self._begin_plain(data)):
             self._pass_on(data)
 
     def _is_free(self) -> bool:
-        busy = self.cycle is not None and not self.cycle.response_complete
-        return not (busy or self._in_message or self.flow.write_paused or self.transport.is_closing())
+        if self._in_message or self.flow.write_paused or self.transport.is_closing():
+            return False
+        return self.cycle is None or self.cycle.response_complete
 
     def _begin_plain(self, data: bytes) -> bool:
         """Take a request whose head is known; else see to it that it may be known the next time."""
-        assert self._known is not None
         end = data.find(b"\r\n\r\n", 0, _LONGEST_PLAIN_HEAD) + 4
         if end < 4:
             return False
         head = data[:end]
-        plain = self._known.get(head)
+        plain = self._shared.plain_heads.get(head)
         if plain is None:
             self._candidate = head
             return False
-        self._unset_keepalive_if_required()
-        self._plain = plain
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._started = perf_counter()
-        self._missing = plain.content_length + end
-        self._receive_body(data)
+        if len(data) == end + plain.content_length:
+            return self._submit(plain, data)
+        self._plain = plain
+        self._missing = end + plain.content_length
+        self._receive(plain, data)
         return True
 
-    def _receive_body(self, data: bytes) -> None:
-        assert self._plain is not None
+    def _receive(self, plain: PlainHead, data: bytes) -> None:
         self._missing -= len(data)
         if self._missing > 0:
             if not self._plain_bytes:
@@ -119,7 +135,7 @@ class Connection(HttpToolsProtocol):
         if self._plain_bytes:
             data = b"".join((*self._plain_bytes, data))
             self._plain_bytes.clear()
-        plain, self._plain = self._plain, None
+        self._plain = None
         if not self._submit(plain, data):
             self._pass_on(data)
             self._take_held()
@@ -129,22 +145,20 @@ class Connection(HttpToolsProtocol):
         try:
             served = self._door.resolver.served(*plain.target)
             rows = served.columns.from_json(data[len(data) - plain.content_length :])
-            entry = Entry(rows, self._reply, self._started + plain.timeout_seconds)
+            entry = Entry(rows, partial(self._reply, served), self._started + plain.timeout_seconds)
             served.engine.submit(entry)
         except (Problem, EngineError):
             return False
-        self._served, self._entry = served, entry
+        self._entry = entry
         return True
 
-    def _reply(self, entry: Entry) -> None:
-        assert self._served is not None
-        served, self._served, self._entry = self._served, None, None
+    def _reply(self, served: Served, entry: Entry) -> None:
+        self._entry = None
         try:
             outcome: Answer | Problem = answer(served, entry)
         except Problem as problem:
             outcome = problem
-        reply = self._door.reply(served, outcome, request_id.make(), self._started)
-        self._write(reply.status, reply.headers, reply.body, close=self._stopping)
+        self._write(self._door.reply(served, outcome, request_id.make(), self._started), close=self._stopping)
         self.server_state.total_requests += 1
         self._since = self.loop.time()
         self._take_held()
@@ -156,14 +170,10 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
             self.data_received(held)
 
-    def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            parts += (name, b": ", value, b"\r\n")
-        if close:
-            parts.append(b"connection: close\r\n")
-        parts += (b"\r\n", body)
-        self.transport.write(b"".join(parts))
+    def _write(self, reply: Reply, *, close: bool) -> None:
+        end = b"connection: close\r\n\r\n" if close else b"\r\n"
+        common = self._shared.common_headers(self.server_state)
+        self.transport.write(b"".join((STATUS_LINE[reply.status], common, reply.head(), end, reply.body)))
         if close:
             self.transport.close()
 
@@ -193,10 +203,10 @@ class Connection(HttpToolsProtocol):
             raise self._refusal
         super().on_headers_complete()
         self._since = self.loop.time()
-        if self._candidate is not None and self._known is not None:
+        if self._candidate is not None:
             plain = self._plain_head(self._candidate)
             if plain is not None:
-                self._known.learn(self._candidate, plain)
+                self._shared.learn(self._candidate, plain)
         self._candidate = None
 
     def on_message_complete(self) -> None:
@@ -256,13 +266,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(self._refusal or NotParseable(f"this is no HTTP request: {msg}"))
 
     def _refuse(self, problem: Problem) -> None:
-        body = problem.body()
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", problems.MEDIA_TYPE.encode()),
-            (request_id.HEADER, request_id.make()),
-        ]
-        self._write(problem.status.value, headers, body, close=True)
+        self._write(problem_reply(problem, request_id.make()), close=True)
 
     def _check_time(self) -> None:
         """Close a connection on which a request does not arrive in time, or on which none comes any more."""

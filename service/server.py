@@ -9,7 +9,7 @@ import torch
 import uvicorn
 
 from service.app import create_app
-from service.protocol import Connection, KnownHeads
+from service.protocol import Connection, Shared
 from service.settings import Settings
 
 
@@ -26,7 +26,7 @@ def run(settings: Settings) -> int:
         host=settings.host,
         port=settings.port,
         # uvicorn calls it as it calls its own class.
-        http=partial(Connection, door=door, known=KnownHeads()),  # type: ignore[arg-type]
+        http=partial(Connection, door=door, shared=Shared()),  # type: ignore[arg-type]
         ws="none",
         log_level=settings.log_level,
         access_log=False,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import orjson
 import torch
 
 from service import artifact
@@ -28,15 +29,18 @@ State: TypeAlias = Literal["loading", "ready", "failed"]
 _Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Served:
-    """A ready version, and what it answers with."""
+    """A ready version, and what it answers with; what its JSON answers begin with is written once."""
 
-    model: str
-    number: int
-    predictor: Predictor
-    columns: Columns
-    engine: Engine
+    def __init__(self, number: int, predictor: Predictor, columns: Columns, engine: Engine) -> None:
+        self.model = predictor.manifest.model
+        self.number = number
+        self.predictor = predictor
+        self.columns = columns
+        self.engine = engine
+        targets = [orjson.dumps(target.name) + b":" for target in predictor.manifest.targets]
+        start = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
+        self.json_before_targets = [start + targets[0], *(b"," + target for target in targets[1:])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class Store:
             max_loop_hold=settings.max_loop_hold_ms / 1000,
             max_wait=settings.max_wait_ms / 1000,
         )
-        return Served(predictor.manifest.model, int(path.name), predictor, columns, engine)
+        return Served(int(path.name), predictor, columns, engine)
 
 
 @dataclass(frozen=True, slots=True)

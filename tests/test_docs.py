@@ -47,9 +47,9 @@ def test_every_setting_is_in_the_settings_page() -> None:
         assert re.search(rf"\| {re.escape(default)} +\|" if default else r"\|  *\|", rows[0]), rows[0]
 
 
-@pytest.mark.parametrize(("page", "parser"), [("settings.md", service_parser), ("training.md", training_parser)])
+@pytest.mark.parametrize(("page", "parser"), [("settings.md", service_parser()), ("training.md", training_parser())])
 def test_every_command_and_flag_is_documented(page: str, parser: argparse.ArgumentParser) -> None:
     """The command line has no secrets."""
     text = (DOCS / page).read_text()
-    for flag in flags(parser()):
+    for flag in flags(parser):
         assert f"`{flag}" in text or f" {flag}" in text, f"{flag} is not in docs/{page}"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import media
-from service.engine import Rows
+from service.entry import Rows
 from service.predict import predict, read_rows
 from service.problems import TooLarge
 from service.resolve import Resolver

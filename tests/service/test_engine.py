@@ -1,6 +1,7 @@
 """The engine by itself: right rows to the right request, one batch a turn, honest refusals, nobody left waiting."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import Closed, Cost, Engine, Entry, Expired, Miscounted, Outputs, Refused, Rows
+from service.engine import Cost, Engine
+from service.entry import Closed, Entry, Expired, Miscounted, Refused, Rows
+from service.outputs import Outputs
 
 CHEAP = Cost(fixed=1e-6, per_row=1e-9)
 SLOW = Cost(fixed=1.0, per_row=1e-9)
@@ -22,7 +25,7 @@ def double(rows: Rows) -> Outputs:
     """The toy model: 2x + 1, out of range above 100; a row of -1 breaks its whole batch."""
     if (rows == -1).any():
         raise RuntimeError("a bad row")
-    return Outputs(2 * rows + 1, (rows > 100).any(axis=1))
+    return Outputs(2 * rows + 1, np.any(rows > 100, axis=1))
 
 
 class Recorder:
@@ -53,10 +56,10 @@ def engine(run: Callable[[Rows], Outputs], cost: Cost = CHEAP, **limits: float) 
     )
 
 
-def submit(to: Engine, values: list[float], **options: float) -> tuple[Entry, asyncio.Future[Entry]]:
+def submit(to: Engine, values: list[float], deadline: float = math.inf) -> tuple[Entry, asyncio.Future[Entry]]:
     """Queue one column of values."""
     settled: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-    entry = Entry(np.array(values, dtype=np.float32).reshape(-1, 1), settled.set_result, **options)
+    entry = Entry(np.array(values, dtype=np.float32).reshape(-1, 1), settled.set_result, deadline)
     to.submit(entry)
     return entry, settled
 
@@ -64,7 +67,7 @@ def submit(to: Engine, values: list[float], **options: float) -> tuple[Entry, as
 def values(entry: Entry) -> list[float]:
     """What came back."""
     assert entry.outputs is not None, entry.error
-    result: list[float] = entry.outputs.predictions[:, 0].tolist()
+    result: list[float] = entry.outputs.predictions[entry.start : entry.stop, 0].tolist()
     return result
 
 
@@ -88,7 +91,9 @@ def test_each_request_gets_its_own_rows_whatever_the_lane(cost: Cost) -> None:
             entry = await settled
             assert values(entry) == [2.0 * number + 1, 2.0 * number + 201] * (1 + number % 50)
             assert entry.outputs is not None
-            assert entry.outputs.out_of_range.tolist() == [False, number > 0] * (1 + number % 50)
+            assert entry.outputs.out_of_range[entry.start : entry.stop].tolist() == [False, number > 0] * (
+                1 + number % 50
+            )
         assert model.queued_rows == 0
 
     run(main)

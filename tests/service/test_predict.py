@@ -18,7 +18,8 @@ def in_memory(artifacts: Path, model: str, rows: list[list[float]]) -> np.ndarra
     """What the published network gives when it is called right here."""
     network = artifact.read(artifacts / model / "1").network
     with torch.inference_mode():
-        return network(torch.tensor(rows)).numpy()
+        outputs: np.ndarray = network(torch.tensor(rows)).numpy()
+    return outputs
 
 
 def test_answers_with_model_version_and_predictions_by_target(service: Running) -> None:
