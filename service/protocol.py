@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -38,7 +38,7 @@ class PlainHead:
 
 
 class Shared:
-    """What the connections of one server have in common: the plain heads, and the headers of every response."""
+    """What the connections of a process have in common: the plain heads, and the headers of every response."""
 
     def __init__(self) -> None:
         self.plain_heads: dict[bytes, PlainHead] = {}
@@ -62,12 +62,13 @@ class Shared:
 class Connection(HttpToolsProtocol):
     """One connection. Either uvicorn is at work on it, or a plain request is: never both."""
 
-    def __init__(self, *, door: Door, shared: Shared, **uvicorns: Any) -> None:  # noqa: ANN401 - passed on as they are
-        super().__init__(**uvicorns)
-        self._door = door
-        self._settings = door.settings
-        self._shared = shared
-        self._fast = door.settings.fast_door
+    _shared = Shared()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own, passed on as they are
+        super().__init__(*arguments, **options)
+        self._door = cast("Door", self.app)
+        self._settings = self._door.settings
+        self._fast = self._settings.fast_door
         # Of the plain request at work: its head while its body arrives, then its entry until it is answered.
         self._plain: PlainHead | None = None
         self._plain_bytes: list[bytes] = []

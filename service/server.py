@@ -1,4 +1,4 @@
-"""Runs the application under uvicorn."""
+"""Runs the application under uvicorn, in this process or in several."""
 
 import gc
 import logging
@@ -9,36 +9,63 @@ import torch
 import uvicorn
 
 from service.app import create_app
-from service.protocol import Connection, Shared
+from service.door import Door
+from service.predictor import resolve_device
+from service.protocol import Connection
 from service.settings import Settings
+from service.workers import Workers
 
 
 def run(settings: Settings) -> int:
     """Serve until a signal says stop; 1 when the address cannot be had. Raises ValueError for a missing device."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
-    torch.set_num_threads(1)
-    door = create_app(settings)
+    resolve_device(settings.device)
     config = uvicorn.Config(
-        door,
+        partial(_application, settings),
+        factory=True,
         host=settings.host,
         port=settings.port,
-        # uvicorn calls it as it calls its own class.
-        http=partial(Connection, door=door, shared=Shared()),  # type: ignore[arg-type]
+        workers=settings.workers,
+        http=Connection,
         ws="none",
+        interface="asgi3",
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+        timeout_worker_healthcheck=60,
     )
-    gc.collect()
-    gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
+    _start_logging(settings.log_level)
+    if settings.workers > 1:
+        return _run_workers(config)
     try:
         uvicorn.Server(config).run()
     except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
         return 1
     return 0
+
+
+def _run_workers(config: uvicorn.Config) -> int:
+    try:
+        workers = Workers(config)
+    except OSError as error:
+        logging.getLogger("calibrant").error("cannot listen on %s:%d: %s", config.host, config.port, error)
+        return 1
+    workers.run()
+    return int(workers.failed)
+
+
+def _application(settings: Settings) -> Door:
+    """What each process runs, made there."""
+    _start_logging(settings.log_level)
+    # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
+    torch.set_num_threads(1)
+    door = create_app(settings)
+    gc.collect()
+    gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
+    return door
+
+
+def _start_logging(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="the least severe line that is logged")
     ] = "info"
+    workers: Annotated[int, Field(gt=0, description="processes that share the port")] = 1
     fast_door: Annotated[bool, Field(description="answer plain predictions straight from their connection")] = True
     head_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for a request's headers")] = 10.0
     body_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for its body after that")] = 60.0

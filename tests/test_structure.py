@@ -19,14 +19,14 @@ SERVICE_LAYERS = [
     {"service.door"},
     {"service.routes.chosen", "service.routes.query", "service.openapi"},
     {"service.routes.models", "service.routes.parameters", "service.routes.predictions", "service.routes.probes"},
-    {"service.app", "service.protocol"},
+    {"service.app", "service.protocol", "service.workers"},
     {"service.server", "service.check"},
     {"service.__main__"},
 ]
 # What no module but these may import.
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes"},
-    "uvicorn": {"service.server", "service.protocol"},
+    "uvicorn": {"service.server", "service.protocol", "service.workers"},
     "pydantic_settings": {"service.settings"},
 }
 

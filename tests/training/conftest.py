@@ -1,6 +1,7 @@
 """Fixtures of the training tests: the command as its user meets it, and a version that was published by it."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -41,9 +42,15 @@ def process() -> Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell that runs the tests in the background has it ignored, and a child inherits that.
+            preexec_fn=_interruptible,  # noqa: PLW1509 - the tests start no threads
         )
 
     return start
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -1,0 +1,70 @@
+"""Several processes on one port, each with a SO_REUSEPORT socket of its own: the kernel spreads connections evenly.
+
+The parent keeps the sockets: what arrives before a worker runs, or while it is being replaced, waits in its socket.
+"""
+
+import logging
+import socket
+
+from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+_BACKLOG = 2048
+
+log = logging.getLogger("calibrant.workers")
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor, which replaces the dead and passes on signals, with a socket for each worker."""
+
+    def __init__(self, config: Config) -> None:
+        """Binds the sockets; raises OSError where the address cannot be had."""
+        super().__init__(config, _sockets(config.host, config.port, config.workers))
+        host, port, *_ = self.sockets[0].getsockname()
+        self.failed = False
+        log.info("%d workers, running on http://%s:%d", config.workers, f"[{host}]" if ":" in host else host, port)
+
+    def init_processes(self) -> None:
+        """Start a worker on each socket."""
+        self.processes = [self._started(own) for own in self.sockets]
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace each worker that died or hangs; stop when one cannot even start."""
+        for index, process in enumerate(self.processes):
+            if self.should_exit.is_set() or process.is_alive(self.config.timeout_worker_healthcheck):
+                continue
+            process.kill()
+            process.join()
+            if process.exitcode == STARTUP_FAILURE:
+                self.failed = True
+                self.should_exit.set()
+                return
+            log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
+            self.processes[index] = self._started(self.sockets[index])
+
+    def terminate_all(self) -> None:
+        """Take no new connections, and let the workers finish theirs."""
+        for own in self.sockets:
+            own.close()
+        super().terminate_all()
+
+    def _started(self, own: socket.socket) -> Process:
+        process = Process(self.config, [own])
+        process.start()
+        return process
+
+
+def _sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            found.append(own := socket.socket(family))
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            own.bind((host, found[0].getsockname()[1] or port))
+            own.listen(_BACKLOG)
+    except OSError:
+        for own in found:
+            own.close()
+        raise
+    return found
