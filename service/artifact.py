@@ -6,6 +6,7 @@ imports this module alone, so that writer and reader keep one contract.
     <artifacts>/<model>/<version>/      immutable; versions are integers counting from 1
         manifest.json  network.pt  report.json  *.svg
     <artifacts>/<model>/labels/<label>  a file that holds a version's number
+    <artifacts>/default_model.txt       the name of the model that was published first
 """
 
 import errno
@@ -27,6 +28,7 @@ NETWORK = "network.pt"
 REPORT = "report.json"
 LABELS = "labels"
 DEFAULT_LABEL = "champion"
+DEFAULT_MODEL = "default_model.txt"
 
 MANIFEST_MAX_BYTES = 16 * 2**20
 FILE_MAX_BYTES = 2 * 2**30
@@ -197,6 +199,15 @@ def labels(model: Path) -> dict[str, int]:
             if is_name(path.name) and _VERSION.fullmatch(text := path.read_text("ascii", "replace").strip()):
                 found[path.name] = int(text)
     return found
+
+
+def default_model(artifacts: Path) -> str | None:
+    """The model that answers where none is named: the first that was published, so that another one changes nothing."""
+    try:
+        name = (artifacts / DEFAULT_MODEL).read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    return name if is_name(name) else None
 
 
 def read(directory: Path) -> Artifact:

@@ -11,19 +11,17 @@ class Resolver:
     """Finds versions in what the store holds now."""
 
     def __init__(self, store: Store, default_model: str | None) -> None:
-        """`default_model` is the setting; without it the only model is the default."""
+        """`default_model` is the setting; without it the folder's own default is."""
         self._store = store
         self._default_model = default_model
 
     def model(self, name: str | None) -> Model:
         """The model by that name, or the default model; raises NotFound, or Unavailable where there is none at all."""
         catalog = self._store.catalog
-        name = name or self._default_model
-        if name is None and len(catalog.models) > 1:
+        name = name or self._default_model or catalog.default
+        if name is None and catalog.models:
             names = ", ".join(catalog.models)
             raise NotFound(f"there are several models ({names}): name one in the path, or set default_model")
-        if name is None and catalog.models:
-            return next(iter(catalog.models.values()))
         model = catalog.models.get(name or "")
         if model is not None:
             return model
@@ -57,7 +55,7 @@ class Resolver:
 
     def check_ready(self) -> None:
         """Raise Unavailable until the default model serves; where several could be meant, until each of them does."""
-        if self._default_model or not self._store.catalog.models:
+        if self._default_model or self._store.catalog.default or not self._store.catalog.models:
             self.served()
         else:
             for name in self._store.catalog.models:

@@ -15,7 +15,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
 
     artifacts: Annotated[Path, Field(description="folder that training publishes to")] = Path("artifacts")
-    default_model: Annotated[str | None, Field(description="model of /predict; needed when there are several")] = None
+    default_model: Annotated[
+        str | None, Field(description="model of /predict, instead of the one that was published first")
+    ] = None
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="where networks run; auto takes CUDA where there is one")
     ] = "auto"

@@ -80,9 +80,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The folder at one moment; `complete` once all of it was tried, `error` says why it could not be read."""
+    """The folder at one moment: `default` is the model of its own choice, where that is there.
+
+    `complete` once all of it was tried; `error` says why it could not be read.
+    """
 
     models: Mapping[str, Model] = field(default_factory=dict)
+    default: str | None = None
     complete: bool = False
     error: str | None = None
 
@@ -100,6 +104,7 @@ class Store:
         """Load what is new, forget what is gone, move the labels; whatever fails leaves what serves as it is."""
         before = self.catalog
         try:
+            first = artifact.default_model(self._settings.artifacts)
             listings = [_listing(path) for path in _model_folders(self._settings.artifacts)]
         except OSError as error:
             reason = f"the artifacts folder cannot be read: {os.strerror(error.errno or 0).lower()}"
@@ -110,7 +115,8 @@ class Store:
         # A folder without a version is no model: its first publisher may have been stopped half-way.
         found = {listing.path.name: listing for listing in listings if listing.versions}
         known = {name: self._known(name, listing, before) for name, listing in found.items()}
-        self.catalog = Catalog(known, complete=before.complete)
+        default = first if first in known else next(iter(known)) if len(known) == 1 else None
+        self.catalog = Catalog(known, default, complete=before.complete)
         for name in known:
             for number in sorted(found[name].versions, reverse=True):
                 self._load_if_new(name, found[name], number)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service import artifact
@@ -37,7 +37,9 @@ def publish(artifacts: Path, model: str, contents: Mapping[str, bytes]) -> Path:
     try:
         with _locked(directory):
             try:
-                return _publish(directory, contents)
+                published = _publish(directory, contents)
+                _make_default(artifacts, model)
+                return published
             finally:
                 _remove_if_empty(directory)
     except OSError as error:
@@ -81,6 +83,21 @@ def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:
         raise
     _sync(directory)
     return directory / number
+
+
+def _make_default(artifacts: Path, model: str) -> None:
+    """The first model stays the default: whoever asks for no model by name is not moved by a second one."""
+    if (artifacts / artifact.DEFAULT_MODEL).exists():
+        return
+    unfinished = artifacts / f".{artifact.DEFAULT_MODEL}-{model}"
+    try:
+        _write(unfinished, f"{model}\n".encode())
+        # Unlike a rename, a link never replaces what another publisher has put there meanwhile.
+        with suppress(FileExistsError):
+            os.link(unfinished, artifacts / artifact.DEFAULT_MODEL)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync(artifacts)
 
 
 def _write_label(folder: Path, label: str, version: int) -> None:

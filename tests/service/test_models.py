@@ -123,20 +123,31 @@ def test_a_version_that_is_spoiled_or_removed_while_it_serves(tmp_path: Path) ->
 
 
 def test_several_models_side_by_side(tmp_path: Path) -> None:
-    """Each answers by its name; the default has to be named, by the setting."""
+    """Each answers by its name; the first that was published is the default, and stays it."""
     publish(tmp_path)
-    publish(tmp_path, "--model", "other")
     with serving(tmp_path) as running:
         running.until_ready()
-        assert answering(running.client, "/models/other/predict") == "1"
+        publish(tmp_path, "--model", "other")
+        running.until(lambda client: answering(client, "/models/other/predict") == "1", SECONDS)
         assert answering(running.client, "/models/thermometer/predict") == "1"
-        response = running.client.post("/predict", json={"fahrenheit": [1.0]})
-        assert response.status_code == 404
-        assert "other, thermometer" in response.json()["detail"]
+        assert running.client.post("/predict", json={"fahrenheit": [1.0]}).json()["model"] == "thermometer"
         assert [model["name"] for model in running.client.get("/models").json()["models"]] == ["other", "thermometer"]
     with serving(tmp_path, environment={"CALIBRANT_DEFAULT_MODEL": "other"}) as running:
         running.until_ready()
         assert running.client.post("/predict", json={"fahrenheit": [1.0]}).json()["model"] == "other"
+
+
+def test_with_several_models_and_no_default_each_is_asked_by_name(tmp_path: Path) -> None:
+    """A folder put together by hand: it is ready when all are, and nothing is guessed."""
+    publish(tmp_path)
+    publish(tmp_path, "--model", "other")
+    (tmp_path / "default_model.txt").unlink()
+    with serving(tmp_path) as running:
+        running.until_ready()
+        assert answering(running.client, "/models/other/predict") == "1"
+        response = running.client.post("/predict", json={"fahrenheit": [1.0]})
+        assert response.status_code == 404
+        assert "other, thermometer" in response.json()["detail"]
 
 
 def test_the_report_is_what_training_wrote(tmp_path: Path) -> None:
