@@ -3,13 +3,15 @@
 import time
 from collections.abc import Callable
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from service import artifact, straight
-from service.artifact import Artifact
+from service.artifact import Artifact, ArtifactError
+from service.cuda import CudaNetwork
 from service.engine import Cost
 from service.entry import Rows
 from service.outputs import Outputs
@@ -17,25 +19,24 @@ from service.outputs import Outputs
 # A block whose hidden layers stay in a core's cache.
 BLOCK_ROWS = 8192
 # A network's first calls at a new batch size are slow (it is compiled for it), the later ones are not.
-WARM_UP_SIZES = (1, 2, 16, 256, BLOCK_ROWS)
+WARM_UP_SIZES = (1, 2, 16, 256, 2048, BLOCK_ROWS)
 _TIMED_CALLS = 20
+
+Forward: TypeAlias = Callable[[Rows], NDArray[np.float32]]
 
 
 class Predictor:
     """Answers rows in raw units; safe to call from two threads at once."""
 
     def __init__(self, read: Artifact, device: torch.device) -> None:
-        """Moves the network to `device`; raises RuntimeError where torch cannot."""
+        """Moves the network to `device`; raises RuntimeError where torch cannot, ArtifactError for wrong answers."""
         self.manifest = read.manifest
         self.report = read.report
         self.gradients = {name: gradient.numpy() for name, gradient in read.gradients.items()}
         self.network = read.network.to(device)
         self.device = device
-        self._on_cpu = device.type == "cpu"
-        # Frozen, it has constants where there were parameters, so that nothing asks autograd for anything. Without a
-        # chain, the method itself: calling the module looks for hooks, which takes as long as one of its layers.
-        frozen = artifact.freeze(self.network)
-        self._network: Callable[[torch.Tensor], torch.Tensor] = straight.compiled(frozen) or frozen.forward
+        self._forward = self._forward_on(device)
+        self._check_golden()
         self._minimum = np.array([column.minimum for column in self.manifest.features], dtype=np.float32)
         self._maximum = np.array([column.maximum for column in self.manifest.features], dtype=np.float32)
 
@@ -81,11 +82,21 @@ class Predictor:
             calls.append(time.perf_counter() - started)
         return min(calls[2:])
 
-    def _forward(self, rows: Rows) -> NDArray[np.float32]:
-        inputs = torch.from_numpy(rows)
-        if self._on_cpu:
-            return self._network(inputs).numpy()
-        return self._network(inputs.to(self.device)).cpu().numpy()
+    def _forward_on(self, device: torch.device) -> Forward:
+        # Frozen, it has constants where there were parameters, so that nothing asks autograd for anything. Without a
+        # chain, the method itself: calling the module looks for hooks, which takes as long as one of its layers.
+        frozen = artifact.freeze(self.network)
+        network: Callable[[torch.Tensor], torch.Tensor] = straight.compiled(frozen) or frozen.forward
+        if device.type == "cpu":
+            return lambda rows: network(torch.from_numpy(rows)).numpy()
+        return CudaNetwork(network, device, len(self.manifest.features), len(self.manifest.targets))
+
+    def _check_golden(self) -> None:
+        """What serves is not quite what was read: it is frozen, and on a device. It has to know the same answers."""
+        golden = self.manifest.golden
+        predictions = self._forward(np.array(golden.inputs, dtype=np.float32))
+        if not (np.abs(predictions - np.array(golden.outputs, dtype=np.float32)) <= golden.tolerance).all():
+            raise ArtifactError(f"{artifact.NETWORK}: its golden cases are not reproduced on {self.device}")
 
 
 def resolve_device(choice: str) -> torch.device:

@@ -82,6 +82,7 @@ class Connection(HttpToolsProtocol):
         self._in_message = False
         self._in_head = True
         self._head_bytes = 0
+        self._fed = 0
         self._refusal: Problem | None = None
         self._since = 0.0
         self._watch: asyncio.TimerHandle | None = None
@@ -181,6 +182,7 @@ class Connection(HttpToolsProtocol):
     # What uvicorn's parser finds
 
     def _pass_on(self, data: bytes) -> None:
+        self._fed = self._head_bytes + len(data)
         super().data_received(data)
         self._candidate = None
         if self._in_head and not self.transport.is_closing():
@@ -198,8 +200,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is whole: refuse it, or learn it, and let uvicorn go on."""
         self._in_head = False
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._settings.max_head_bytes:
+        if self._head_size() > self._settings.max_head_bytes:
             self._refusal = HeadTooLarge(self._settings.max_head_bytes)
             raise self._refusal
         super().on_headers_complete()
@@ -209,6 +210,12 @@ class Connection(HttpToolsProtocol):
             if plain is not None:
                 self._shared.learn(self._candidate, plain)
         self._candidate = None
+
+    def _head_size(self) -> int:
+        # A head that came in a small piece is small: no need to add it up.
+        if self._fed <= self._settings.max_head_bytes:
+            return self._fed
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_message_complete(self) -> None:
         """It has arrived."""

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
     {"service.artifact", "service.settings", "service.problems", "service.outputs"},
-    {"service.entry", "service.straight"},
+    {"service.entry", "service.straight", "service.cuda"},
     {"service.engine"},
     {"service.tables", "service.media", "service.predictor", "service.body", "service.request_id", "service.metrics"},
     {"service.store"},

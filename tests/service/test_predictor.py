@@ -1,0 +1,92 @@
+"""A loaded version: the same numbers in every way to run it, on every device."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from running import publish
+from service import artifact, straight
+from service.predictor import BLOCK_ROWS, Predictor, resolve_device
+
+ACTIVATIONS = ["tanh", "hardtanh", "sigmoid", "softplus", "relu", "leakyrelu"]
+
+
+def predictor(folder: Path, *flags: str, device: str = "cpu") -> Predictor:
+    """A fresh version, loaded."""
+    publish(folder, *flags)
+    return Predictor(artifact.read(folder / "thermometer" / "1"), torch.device(device))
+
+
+@pytest.mark.parametrize("hidden", ["0", "8", "5,3"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_chain_gives_the_bits_of_the_network(tmp_path: Path, hidden: str, activation: str) -> None:
+    """Whatever layers it has: the operators are the same."""
+    publish(tmp_path, "--hidden", hidden, "--activation", activation)
+    network = artifact.read(tmp_path / "thermometer" / "1").network
+    chain = straight.compiled(artifact.freeze(network))
+    assert chain is not None
+    rows = torch.linspace(-500, 500, 1001).reshape(-1, 1)
+    before = rows.clone()
+    with torch.inference_mode():
+        assert torch.equal(chain(rows), network(rows))
+    assert torch.equal(rows, before)
+
+
+class Residual(nn.Module):
+    """A value used twice: no chain."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """X + tanh(x)."""
+        return x + torch.tanh(x)
+
+
+class Scaled(nn.Module):
+    """A factor that the chain's table has no form for."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """X - 2 * 3."""
+        return torch.sub(x, torch.tensor(3.0), alpha=2)
+
+
+class Reversed(nn.Module):
+    """The value where a constant should be."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """1 / x."""
+        return torch.div(torch.tensor(1.0), x)
+
+
+@pytest.mark.parametrize("odd", [Residual(), Scaled(), Reversed(), nn.GELU(), nn.Flatten()])
+def test_any_other_network_stays_with_torchscript(odd: nn.Module) -> None:
+    """Nothing is guessed."""
+    network = nn.Sequential(OrderedDict(layer=nn.Linear(1, 1), odd=odd)).eval()
+    script = torch.jit.script(network)
+    assert straight.compiled(artifact.freeze(script)) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 31, 32, 100, 1000, 4096, BLOCK_ROWS, BLOCK_ROWS + 1, 3 * BLOCK_ROWS])
+def test_a_row_does_not_depend_on_its_batch(tmp_path: Path, count: int) -> None:
+    """To 1e-6, from one row to several blocks, alone and together."""
+    loaded = predictor(tmp_path)
+    rows = np.random.default_rng(count).uniform(20, 90, (count, 1)).astype(np.float32)
+    together = loaded.run(rows)
+    assert together.predictions.shape == (count, 1)
+    for at in range(0, count, max(1, count // 50)):
+        alone = loaded.run(rows[at : at + 1])
+        np.testing.assert_allclose(together.predictions[at], alone.predictions[0], rtol=1e-6, atol=1e-6)
+        assert together.out_of_range[at] == alone.out_of_range[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives(tmp_path: Path) -> None:
+    """To 1e-5, for every padded size and what lies between, and from several calls in a row."""
+    on_cpu = predictor(tmp_path)
+    on_gpu = Predictor(artifact.read(tmp_path / "thermometer" / "1"), resolve_device("cuda"))
+    on_gpu.warm()
+    for count in (0, 1, 2, 16, 17, 300, 2048, BLOCK_ROWS, 20_000):
+        rows = np.random.default_rng(count).uniform(20, 90, (count, 1)).astype(np.float32)
+        np.testing.assert_allclose(on_gpu.run(rows).predictions, on_cpu.run(rows).predictions, rtol=1e-5, atol=1e-5)
