@@ -122,9 +122,9 @@ def predict_target(path: str) -> Target | None:
     if path == PREDICT:
         return None, None
     match path.split("/"):
-        case ["", "models", model, "predict"]:
+        case ["", "models", model, "predict"] if model:
             return model, None
-        case ["", "models", model, "versions", version, "predict"]:
+        case ["", "models", model, "versions", version, "predict"] if model and version:
             return model, version
     return None
 

@@ -8,12 +8,13 @@ The connection also bounds what uvicorn does not: how long a request may take to
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service import media, request_id
@@ -77,20 +78,25 @@ class Connection(HttpToolsProtocol):
         self._started = 0.0
         self._held: list[bytes] = []
         self._stopping = False
-        # Of uvicorn's parser.
-        self._candidate: bytes | None = None
+        # Of uvicorn's parser: where in a request it is, and how many bytes have told it nothing yet.
         self._in_message = False
-        self._in_head = True
-        self._head_bytes = 0
-        self._fed = 0
+        self._in_head = False
+        self._idle_bytes = 0
+        self._fed_bytes = 0
+        self._candidate: bytes | None = None
         self._refusal: Problem | None = None
+        self._running: RequestResponseCycle | None = None
+        # Of the clock.
         self._since = 0.0
+        self._waits_for_first = True
         self._watch: asyncio.TimerHandle | None = None
 
     # The plain path
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of a plain request, or else for uvicorn."""
+        if self._refusal is not None:
+            return
         if self._plain is not None:
             self._receive(self._plain, data)
         elif self._entry is not None:
@@ -117,6 +123,7 @@ class Connection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._started = perf_counter()
+        self._waits_for_first = False
         if len(data) == end + plain.content_length:
             return self._submit(plain, data)
         self._plain = plain
@@ -182,29 +189,41 @@ class Connection(HttpToolsProtocol):
     # What uvicorn's parser finds
 
     def _pass_on(self, data: bytes) -> None:
-        self._fed = self._head_bytes + len(data)
+        self._idle_bytes += len(data)
+        self._fed_bytes = self._idle_bytes
         super().data_received(data)
         self._candidate = None
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > self._settings.max_head_bytes:
-                self._refuse(HeadTooLarge(self._settings.max_head_bytes))
+        # A header or a trailer without an end is kept by the parser: nothing that it calls would notice.
+        if self._idle_bytes > self._settings.max_head_bytes and not self.transport.is_closing():
+            self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        """A request begins; it has to arrive in time."""
+        """A request begins; its head has to arrive in time."""
         super().on_message_begin()
         self._in_message = self._in_head = True
-        self._head_bytes = 0
+        self._waits_for_first = False
+        self._idle_bytes = 0
         self._since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what follows a chunked body is none, and is dropped."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head is whole: refuse it, or learn it, and let uvicorn go on."""
-        self._in_head = False
         if self._head_size() > self._settings.max_head_bytes:
             self._refusal = HeadTooLarge(self._settings.max_head_bytes)
             raise self._refusal
-        super().on_headers_complete()
+        if self.parser.get_http_version() not in {"1.0", "1.1"}:
+            self._refusal = NotParseable("this is no HTTP/1 request")
+            raise self._refusal
+        self._in_head = False
+        self._idle_bytes = 0
         self._since = self.loop.time()
+        super().on_headers_complete()
+        if self._stopping:
+            self.cycle.keep_alive = False
         if self._candidate is not None:
             plain = self._plain_head(self._candidate)
             if plain is not None:
@@ -213,14 +232,27 @@ class Connection(HttpToolsProtocol):
 
     def _head_size(self) -> int:
         # A head that came in a small piece is small: no need to add it up.
-        if self._fed <= self._settings.max_head_bytes:
-            return self._fed
+        if self._fed_bytes <= self._settings.max_head_bytes:
+            return self._fed_bytes
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Some of its body."""
+        self._idle_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """It has arrived."""
-        super().on_message_complete()
         self._in_message = False
+        self._idle_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Uvicorn has answered; what could not be read behind that request is refused now."""
+        self._since = self.loop.time()
+        super().on_response_complete()
+        if self._refusal is not None and not self.pipeline:
+            self._refuse(self._refusal)
 
     def _plain_head(self, head: bytes) -> PlainHead | None:
         """What the head says, if there is nothing unusual in it."""
@@ -261,7 +293,17 @@ class Connection(HttpToolsProtocol):
             self._entry.cancel()
         if self._watch is not None:
             self._watch.cancel()
+        # uvicorn tells the last of several pipelined requests only, and the others would write to nobody.
+        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
         """The server stops: close at once, or after the answer."""
@@ -270,26 +312,40 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets a problem too."""
-        self._refuse(self._refusal or NotParseable(f"this is no HTTP request: {msg}"))
+        """What cannot be read gets a problem, after the answers to what came before it."""
+        if self._refusal is None:
+            too_large = self._idle_bytes > self._settings.max_head_bytes
+            limit = self._settings.max_head_bytes
+            self._refusal = HeadTooLarge(limit) if too_large else NotParseable(f"this is no HTTP request: {msg}")
+        if self.cycle is None or self.cycle.response_complete or not self._in_head:
+            self._refuse(self._refusal)
 
     def _refuse(self, problem: Problem) -> None:
-        self._write(problem_reply(problem, request_id.make()), close=True)
+        """Answer with the problem, unless the request has its answer already, and close."""
+        self._refusal = problem
+        of_this_request = self._in_message and not self._in_head
+        if of_this_request and self.cycle is not None and self.cycle.response_started:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._write(problem_reply(problem, request_id.make()), close=True)
 
     def _check_time(self) -> None:
         """Close a connection on which a request does not arrive in time, or on which none comes any more."""
         if self.transport.is_closing():
             return
+        settings = self._settings
         arriving = self._plain is not None or self._in_message
-        working = self._entry is not None or (self.cycle is not None and not self.cycle.response_complete)
         if arriving:
-            limit = self._settings.head_timeout_seconds if self._in_head else self._settings.body_timeout_seconds
+            limit = settings.head_timeout_seconds if self._in_head else settings.body_timeout_seconds
+        elif self._entry is not None or (self.cycle is not None and not self.cycle.response_complete):
+            limit = math.inf
         else:
-            limit = float("inf") if working else float(self.timeout_keep_alive)
+            limit = settings.head_timeout_seconds if self._waits_for_first else settings.keep_alive_seconds
         left = self._since + limit - self.loop.time()
         if left > 0:
-            self._watch = self.loop.call_later(min(left, self._settings.head_timeout_seconds), self._check_time)
-        elif arriving and not working:
+            pause = min(left, settings.head_timeout_seconds, settings.body_timeout_seconds)
+            self._watch = self.loop.call_later(pause, self._check_time)
+        elif arriving:
             self._refuse(ReceiveTimeout(limit))
         else:
             self.transport.close()
