@@ -42,5 +42,5 @@ class Settings(BaseSettings):
     request_timeout_ms: Annotated[float, Field(gt=0, description="deadline of a request that names none")] = 10_000.0
     max_loop_hold_ms: Annotated[
         float, Field(gt=0, description="longest that one batch may hold the event loop; longer work goes to a thread")
-    ] = 5.0
+    ] = 1.0
     max_wait_ms: Annotated[float, Field(ge=0, description="how long a batch waits for more requests")] = 0.0
