@@ -251,7 +251,8 @@ def test_a_connection_that_says_nothing_is_closed(line: socket.socket) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"garbage\r\n\r\n", b"\x00\x01\x02", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"POST /predict HTTP/9.9\r\n\r\n", b"POST /predict HTTP/1.1\r\nno colon\r\n\r\n", b"CONNECT x:80 HTTP/1.1\r\n\r\n",
+    [b"garbage\r\n\r\n", b"\x00\x01\x02", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+     b"POST /predict HTTP/9.9\r\n\r\n", b"POST /predict HTTP/1.1\r\nno colon\r\n\r\n", b"CONNECT x:80 HTTP/1.1\r\n\r\n",
      b"POST /predict HTTP/1.1\r\ncontent-length: x\r\n\r\n", b"POST /\xff HTTP/1.1\r\n\r\n",
      b"POST /predict HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
      b"POST /predict HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"],
