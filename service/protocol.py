@@ -312,12 +312,17 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be read gets a problem, after the answers to what came before it."""
-        if self._refusal is None:
-            too_large = self._idle_bytes > self._settings.max_head_bytes
-            limit = self._settings.max_head_bytes
-            self._refusal = HeadTooLarge(limit) if too_large else NotParseable(f"this is no HTTP request: {msg}")
-        if self.cycle is None or self.cycle.response_complete or not self._in_head:
+        """What cannot be read gets a problem."""
+        limit = self._settings.max_head_bytes
+        too_large = self._idle_bytes > limit
+        self._refuse_in_turn(HeadTooLarge(limit) if too_large else NotParseable(f"this is no HTTP request: {msg}"))
+
+    def _refuse_in_turn(self, problem: Problem) -> None:
+        """Refuse now, or when an earlier request has its answer; what was found first is what is said."""
+        self._refusal = self._refusal or problem
+        running = self._running
+        is_this_request = running is self.cycle and not self._in_head
+        if running is None or running.response_complete or is_this_request:
             self._refuse(self._refusal)
 
     def _refuse(self, problem: Problem) -> None:
@@ -346,6 +351,6 @@ class Connection(HttpToolsProtocol):
             pause = min(left, settings.head_timeout_seconds, settings.body_timeout_seconds)
             self._watch = self.loop.call_later(pause, self._check_time)
         elif arriving:
-            self._refuse(ReceiveTimeout(limit))
+            self._refuse_in_turn(ReceiveTimeout(limit))
         else:
             self.transport.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import time
@@ -251,7 +252,7 @@ def test_a_connection_that_says_nothing_is_closed(line: socket.socket) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"garbage\r\n\r\n", b"\x00\x01\x02", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    [b"garbage\r\n\r\n", b"POST /predict\r\n\r\n", b"\x00\x01\x02", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
      b"POST /predict HTTP/9.9\r\n\r\n", b"POST /predict HTTP/1.1\r\nno colon\r\n\r\n", b"CONNECT x:80 HTTP/1.1\r\n\r\n",
      b"POST /predict HTTP/1.1\r\ncontent-length: x\r\n\r\n", b"POST /\xff HTTP/1.1\r\n\r\n",
      b"POST /predict HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -309,3 +310,25 @@ def test_sigterm_answers_what_is_half_sent(thermometer: Path) -> None:
                 assert (found, headers.get("connection")) == (status, "close")
                 assert closed_after(connection) < 2
         assert running.process.wait(3) in {143, -signal.SIGTERM}
+
+
+SLOW_SECONDS = 0.4
+BEHIND = {
+    "half a head": (UNKNOWN[:20], b"408"),
+    "half a body": (UNKNOWN % 50 + b"{", b"408"),
+    "garbage": (b"garbage\r\n\r\n", b"400"),
+    "a bad chunk": (b"POST /predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", b"400"),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_a_slow_answer_is_not_lost_to_the_next_request(thermometer: Path, name: str) -> None:
+    """What follows it dawdles or is broken while the model is at work: the answer first, then the refusal."""
+    second, status = BEHIND[name]
+    limits = ["--head-timeout-seconds", str(SLOW_SECONDS), "--body-timeout-seconds", str(SLOW_SECONDS)]
+    with serving(thermometer, "--max-wait-ms", "1000", *limits) as running:
+        running.until_ready()
+        with connected(running) as connection:
+            connection.sendall(UNKNOWN % len(GOOD) + GOOD + second)
+            with connection.makefile("rb") as both:
+                assert re.findall(rb"HTTP/1.1 (\d+)", both.read()) == [b"200", status]
