@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from service.entry import Cancelled, Closed, Entry, Expired, Miscounted, Refused, Rows
+from service.entry import Closed, Entry, Expired, Miscounted, Refused, Rows
 from service.outputs import Outputs
 
 # A worker's block: this many times the loop's bound, as a hop between threads costs about 0.1 ms.
@@ -140,11 +140,11 @@ class Engine:
         return batch
 
     def _still_wanted(self, entry: Entry, now: float) -> bool:
-        if entry.error is None and now <= entry.deadline:
+        if not entry.cancelled and now <= entry.deadline:
             if not entry.batch:
                 entry.waited = now - entry.arrived
             return True
-        self._fail(entry, entry.error or Expired("its deadline passed while it waited"))
+        self._fail(entry, Expired("its deadline passed while it waited"))
         return False
 
     def _settle_batch(self, batch: list[Entry], outputs: Outputs | Exception, seconds: float) -> None:
@@ -213,7 +213,7 @@ class Engine:
         self._rate += _RATE_SMOOTHING * (rows / max(seconds, 1e-9) - self._rate)
 
     def _fail(self, entry: Entry, error: Exception) -> None:
-        if not isinstance(error, Cancelled):
+        if not entry.cancelled:
             entry.error = error
         self._settle(entry)
 
@@ -222,7 +222,7 @@ class Engine:
             return
         entry.settled = True
         self._queued_rows -= len(entry.rows)
-        if entry.error is None or not isinstance(entry.error, Cancelled):
+        if not entry.cancelled:
             entry.reply(entry)
 
 

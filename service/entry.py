@@ -29,10 +29,6 @@ class Expired(EngineError):
     """The deadline passed before the model ran."""
 
 
-class Cancelled(EngineError):
-    """Nobody waits any more."""
-
-
 class Closed(EngineError):
     """The engine was closed before the model ran."""
 
@@ -50,7 +46,7 @@ class Entry:
     """
 
     __slots__ = (
-        "_blocks", "arrived", "batch", "deadline", "error", "outputs", "ran", "reply", "rows", "settled", "start",
+        "_blocks", "arrived", "batch", "cancelled", "deadline", "error", "outputs", "ran", "reply", "rows", "settled", "start",
         "stop", "waited",
     )  # fmt: skip
 
@@ -67,11 +63,12 @@ class Entry:
         self.ran = 0.0
         self.batch = 0
         self.settled = False
+        self.cancelled = False
         self._blocks: list[Outputs] | None = None
 
     def cancel(self) -> None:
         """Say that nobody waits: the model will not run for it, and `reply` will not be called."""
-        self.error = Cancelled("cancelled")
+        self.cancelled = True
 
     def next_rows(self, size: int) -> Rows:
         """The next block of at most `size` rows that the model has not seen."""

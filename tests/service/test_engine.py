@@ -322,6 +322,39 @@ def test_closing_answers_everything_that_waits() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("end", ["the engine is closed", "the model fails"])
+def test_whoever_has_gone_is_not_answered_whatever_comes_of_it(end: str) -> None:
+    """Cancelled while it waits or runs: its reply is not called, and those beside it are answered."""
+
+    async def main() -> None:
+        model = Recorder()
+        batching = engine(model, BY_BLOCKS)
+        model.open.clear()
+        running, gone = submit(batching, [-1.0] * 20)
+        waiting, gone_too = submit(batching, [1.0] * 20)
+        _, wanted = submit(batching, [2.0] * 20)
+        await asyncio.sleep(0.01)
+        for entry, settled in ((running, gone), (waiting, gone_too)):
+            entry.cancel()
+            settled.cancel()
+        if end == "the engine is closed":
+            batching.close()
+        model.open.set()
+        entry = await wanted
+        assert isinstance(entry.error, Closed) == (end == "the engine is closed")
+        assert batching.queued_rows in {0, 20}
+        await submit_nothing(batching)
+        assert batching.queued_rows == 0
+
+    run(main)
+
+
+async def submit_nothing(to: Engine) -> None:
+    """Wait until what runs has ended."""
+    while to.queued_rows:
+        await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("cost", [CHEAP, BY_BLOCKS])
 def test_a_model_that_gives_another_number_of_rows_is_an_error(cost: Cost) -> None:
     """Never somebody else's row."""
