@@ -46,8 +46,8 @@ class Entry:
     """
 
     __slots__ = (
-        "_blocks", "arrived", "batch", "cancelled", "deadline", "error", "outputs", "ran", "reply", "rows", "settled", "start",
-        "stop", "waited",
+        "_blocks", "arrived", "batch", "cancelled", "deadline", "error", "outputs", "ran", "reply", "rows", "settled",
+        "start", "stop", "waited",
     )  # fmt: skip
 
     def __init__(self, rows: Rows, reply: Callable[["Entry"], None], deadline: float = math.inf) -> None:

@@ -342,17 +342,10 @@ def test_whoever_has_gone_is_not_answered_whatever_comes_of_it(end: str) -> None
         model.open.set()
         entry = await wanted
         assert isinstance(entry.error, Closed) == (end == "the engine is closed")
-        assert batching.queued_rows in {0, 20}
-        await submit_nothing(batching)
-        assert batching.queued_rows == 0
+        while batching.queued_rows:  # noqa: ASYNC110 - nobody is told when a block ends that nobody waits for
+            await asyncio.sleep(0.001)
 
     run(main)
-
-
-async def submit_nothing(to: Engine) -> None:
-    """Wait until what runs has ended."""
-    while to.queued_rows:
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("cost", [CHEAP, BY_BLOCKS])
