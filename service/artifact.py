@@ -85,6 +85,11 @@ class Golden(_Contract):
     outputs: Rows
     tolerance: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
 
+    def first_wrong(self, outputs: torch.Tensor) -> int | None:
+        """Which case `outputs` ``[N, targets]`` are the first not to reproduce; None where they reproduce all."""
+        wrong = ~((outputs - torch.tensor(self.outputs)).abs() <= torch.tensor(self.tolerance)).all(dim=1)
+        return int(wrong.nonzero()[0]) if wrong.any() else None
+
 
 class Data(_Contract):
     """Where the readings came from: file name, sha256 of its bytes, number of rows."""
@@ -308,17 +313,16 @@ def _check_parameters(network: torch.jit.ScriptModule, manifest: Manifest) -> No
 
 def _check_golden(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
     golden = manifest.golden
-    expected = torch.tensor(golden.outputs)
+    shape = [len(golden.outputs), len(golden.outputs[0])]
     try:
         with torch.inference_mode():
             outputs = network(torch.tensor(golden.inputs))
     except RuntimeError as error:
         raise ArtifactError(f"{NETWORK}: fails on the golden inputs: {_first_line(error)}") from error
-    if not isinstance(outputs, torch.Tensor) or outputs.shape != expected.shape:
-        raise ArtifactError(f"{NETWORK}: does not give {list(expected.shape)} for the golden inputs")
-    wrong = ~((outputs - expected).abs() <= torch.tensor(golden.tolerance)).all(dim=1)
-    if wrong.any():
-        raise ArtifactError(f"{NETWORK}: golden case {int(wrong.nonzero()[0])} is not reproduced")
+    if not isinstance(outputs, torch.Tensor) or list(outputs.shape) != shape:
+        raise ArtifactError(f"{NETWORK}: does not give {shape} for the golden inputs")
+    if (case := golden.first_wrong(outputs)) is not None:
+        raise ArtifactError(f"{NETWORK}: golden case {case} is not reproduced")
 
 
 def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:

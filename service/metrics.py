@@ -1,4 +1,4 @@
-"""What happened, counted: plain integers on the hot path, Prometheus metrics when somebody asks for them."""
+"""What happened, counted: an append on the hot path, Prometheus metrics when somebody asks for them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

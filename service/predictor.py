@@ -95,8 +95,8 @@ class Predictor:
         """What serves is not quite what was read: it is frozen, and on a device. It has to know the same answers."""
         golden = self.manifest.golden
         predictions = self._forward(np.array(golden.inputs, dtype=np.float32))
-        if not (np.abs(predictions - np.array(golden.outputs, dtype=np.float32)) <= golden.tolerance).all():
-            raise ArtifactError(f"{artifact.NETWORK}: its golden cases are not reproduced on {self.device}")
+        if (case := golden.first_wrong(torch.from_numpy(predictions))) is not None:
+            raise ArtifactError(f"{artifact.NETWORK}: golden case {case} is not reproduced on {self.device}")
 
 
 def resolve_device(choice: str) -> torch.device:

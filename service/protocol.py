@@ -9,48 +9,30 @@ The connection also bounds what uvicorn does not: how long a request may take to
 
 import asyncio
 import math
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service import media, request_id
-from service.door import Door, Reply, Target, predict_target, problem_reply
+from service import request_id
+from service.door import Door, Reply, problem_reply
 from service.entry import EngineError, Entry
-from service.predict import TIMEOUT_HEADER, Answer, answer, timeout_seconds
+from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
+from service.predict import Answer, answer
 from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
 from service.store import Served
-
-_MOST_KNOWN_HEADS = 4096
-_LONGEST_PLAIN_HEAD = 2048
-_HARMLESS = {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"connection"}
-
-
-@dataclass(frozen=True, slots=True)
-class PlainHead:
-    """What a known head says: whose prediction it asks for, how long its body is, and how long it may take."""
-
-    target: Target
-    content_length: int
-    timeout_seconds: float
 
 
 class Shared:
     """What the connections of a process have in common: the plain heads, and the headers of every response."""
 
     def __init__(self) -> None:
-        self.plain_heads: dict[bytes, PlainHead] = {}
+        self.known = KnownHeads()
         self._headers: list[tuple[bytes, bytes]] = []
         self._common = b""
-
-    def learn(self, head: bytes, plain: PlainHead) -> None:
-        """Know this head from now on; when there are too many, all the others are forgotten."""
-        if len(self.plain_heads) >= _MOST_KNOWN_HEADS:
-            self.plain_heads.clear()
-        self.plain_heads[head] = plain
 
     def common_headers(self, state: ServerState) -> bytes:
         """The lines of uvicorn's own headers, which it makes anew each second."""
@@ -112,11 +94,11 @@ class Connection(HttpToolsProtocol):
 
     def _begin_plain(self, data: bytes) -> bool:
         """Take a request whose head is known; else see to it that it may be known the next time."""
-        end = data.find(b"\r\n\r\n", 0, _LONGEST_PLAIN_HEAD) + 4
+        end = data.find(b"\r\n\r\n", 0, MAX_BYTES) + 4
         if end < 4:
             return False
         head = data[:end]
-        plain = self._shared.plain_heads.get(head)
+        plain = self._shared.known.get(head)
         if plain is None:
             self._candidate = head
             return False
@@ -212,7 +194,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its head is whole: refuse it, or learn it, and let uvicorn go on."""
-        if self._head_size() > self._settings.max_head_bytes:
+        if self._head_is_too_large():
             self._refusal = HeadTooLarge(self._settings.max_head_bytes)
             raise self._refusal
         if self.parser.get_http_version() not in {"1.0", "1.1"}:
@@ -225,16 +207,15 @@ class Connection(HttpToolsProtocol):
         if self._stopping:
             self.cycle.keep_alive = False
         if self._candidate is not None:
-            plain = self._plain_head(self._candidate)
+            plain = plain_head(self._candidate, cast("Scope", self.scope), self.parser, self._settings)
             if plain is not None:
-                self._shared.learn(self._candidate, plain)
+                self._shared.known.learn(self._candidate, plain)
         self._candidate = None
 
-    def _head_size(self) -> int:
-        # A head that came in a small piece is small: no need to add it up.
-        if self._fed_bytes <= self._settings.max_head_bytes:
-            return self._fed_bytes
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _head_is_too_large(self) -> bool:
+        limit = self._settings.max_head_bytes
+        # What came in few bytes is small: no need to add it up.
+        return self._fed_bytes > limit < len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Some of its body."""
@@ -253,31 +234,6 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._refusal is not None and not self.pipeline:
             self._refuse(self._refusal)
-
-    def _plain_head(self, head: bytes) -> PlainHead | None:
-        """What the head says, if there is nothing unusual in it."""
-        headers = dict(self.headers)
-        unusual = (
-            not head.startswith(b"POST ")
-            or not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")  # so it ends where it seems to
-            or len(headers) != len(self.headers)
-            or not headers.keys() <= {*_HARMLESS, TIMEOUT_HEADER}
-            or self.parser.get_http_version() != "1.1"
-            or not self.parser.should_keep_alive()
-            or self.parser.should_upgrade()
-            or b"?" in self.url
-            or not headers.get(b"content-length", b"").isdigit()
-        )
-        target = predict_target(self.scope["path"])
-        if unusual or target is None or int(headers[b"content-length"]) > self._settings.max_body_bytes:
-            return None
-        try:
-            media.check_json(headers.get(b"content-type"), None)
-            media.negotiate(headers.get(b"accept"), [media.JSON])
-            timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), self._settings)
-        except Problem:
-            return None
-        return PlainHead(target, int(headers[b"content-length"]), timeout)
 
     # The connection's life
 

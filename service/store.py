@@ -42,6 +42,11 @@ class Served:
         start = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
         self.json_before_targets = [start + targets[0], *(b"," + target for target in targets[1:])]
 
+    def json(self, document: dict[str, object]) -> bytes:
+        """A document, arrays in it as they are, behind the model and the version that it is of."""
+        whose = {"model": self.model, "version": str(self.number)}
+        return orjson.dumps(whose | document, option=orjson.OPT_SERIALIZE_NUMPY)
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -151,7 +156,7 @@ class Store:
 
     def _load(self, path: Path, before: Version) -> Version:
         try:
-            served = self.load(path)
+            served = self._served(path)
         except (ArtifactError, RuntimeError) as error:
             reason = str(error)
             log.error("%s version %d does not go live: %s", before.model, before.number, reason)
@@ -161,7 +166,7 @@ class Store:
         log.info("%s version %d is ready", before.model, before.number)
         return replace(before, state="ready", since=datetime.now(UTC), reason=None, served=served)
 
-    def load(self, path: Path) -> Served:
+    def _served(self, path: Path) -> Served:
         """Read, check and warm one version; raises ArtifactError, or RuntimeError where the device fails."""
         settings = self._settings
         predictor = Predictor(artifact.read(path), self._device)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 import simdjson
@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from service.entry import Rows
 from service.problems import MAX_FAULTS, Fault, NotParseable, TooLarge, WrongValues, pointer
-
-Rows: TypeAlias = NDArray[np.float32]
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Beyond this, an error names the first bad value of each column only: to word millions costs more than to answer.

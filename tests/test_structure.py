@@ -19,6 +19,7 @@ SERVICE_LAYERS = [
     {"service.door"},
     {"service.routes.chosen", "service.routes.query", "service.openapi"},
     {"service.routes.models", "service.routes.parameters", "service.routes.predictions", "service.routes.probes"},
+    {"service.plain"},
     {"service.app", "service.protocol", "service.workers"},
     {"service.server", "service.check"},
     {"service.__main__"},

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel
@@ -82,7 +81,7 @@ def router(prefix: str, resolver: Resolver) -> APIRouter:
             return form.respond(save(dict(tensors)))
         details = [_detail(served, name, values=values) for name in tensors]
         count = sum(value.size for value in tensors.values())
-        return form.respond(_json(served, {"count": count, "parameters": details}))
+        return form.respond(served.json({"count": count, "parameters": details}))
 
     @routes.get("/parameters/{name}", summary="One parameter", response_model=NamedParameter, responses=_RESPONSES)
     async def parameter(served: Chosen, request: Request, name: ParameterName, *, values: Values = True) -> Response:
@@ -95,7 +94,7 @@ def router(prefix: str, resolver: Resolver) -> APIRouter:
             return form.respond(b"")
         if form.media_type == media.SAFETENSORS:
             return form.respond(save({name: tensors[name]}))
-        return form.respond(_json(served, _detail(served, name, values=values)))
+        return form.respond(served.json(_detail(served, name, values=values)))
 
     return routes
 
@@ -141,8 +140,3 @@ def _statistics(value: NDArray[np.float64]) -> dict[str, float]:
         "std": float(value.std()),
         "norm": float(np.linalg.norm(value)),
     }
-
-
-def _json(served: Served, document: dict[str, object]) -> bytes:
-    whose = {"model": served.model, "version": str(served.number)}
-    return orjson.dumps(whose | document, option=orjson.OPT_SERIALIZE_NUMPY)

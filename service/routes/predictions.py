@@ -3,12 +3,10 @@
 import asyncio
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import media
-from service.entry import Rows
 from service.predict import predict, read_rows
 from service.problems import TooLarge
 from service.resolve import Resolver
@@ -61,15 +59,10 @@ def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
         width = served.predictor.width
         if len(rows) * width > settings.max_rows:
             raise TooLarge(f"{len(rows)} rows of {width} values each are more than the {settings.max_rows} allowed")
-        return Response(await asyncio.to_thread(_activations_json, served, rows), media_type=media.JSON)
+
+        def content() -> bytes:
+            return served.json({"activations": served.predictor.activations(rows)})
+
+        return Response(await asyncio.to_thread(content), media_type=media.JSON)
 
     return routes
-
-
-def _activations_json(served: Served, rows: Rows) -> bytes:
-    document = {
-        "model": served.model,
-        "version": str(served.number),
-        "activations": served.predictor.activations(rows),
-    }
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,64 @@
+"""Plain heads: the requests that the fast door can answer without reading them a second time.
+
+A head is a request's line and headers as they came, with the empty line. Knows what is unusual in one; no connection.
+"""
+
+from dataclasses import dataclass
+
+from httptools import HttpRequestParser
+from starlette.types import Scope
+
+from service import media
+from service.door import Target, predict_target
+from service.predict import TIMEOUT_HEADER, timeout_seconds
+from service.problems import Problem
+from service.settings import Settings
+
+MAX_BYTES = 2048
+_MOST_KNOWN = 4096
+_HARMLESS = {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"connection"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHead:
+    """What a known head says: whose prediction it asks for, how long its body is, and how long it may take."""
+
+    target: Target
+    content_length: int
+    timeout_seconds: float
+
+
+class KnownHeads(dict[bytes, PlainHead]):
+    """Every head that was found to be plain; when there are too many, all are forgotten."""
+
+    def learn(self, head: bytes, plain: PlainHead) -> None:
+        """Know this head from now on."""
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        self[head] = plain
+
+
+def plain_head(head: bytes, scope: Scope, parser: HttpRequestParser, settings: Settings) -> PlainHead | None:
+    """What the head says, by the parser that has just read it; None where there is anything unusual in it."""
+    headers = dict(scope["headers"])
+    unusual = (
+        not head.startswith(b"POST ")
+        or not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")  # so it ends where it seems to
+        or len(headers) != len(scope["headers"])
+        or not headers.keys() <= {*_HARMLESS, TIMEOUT_HEADER}
+        or parser.get_http_version() != "1.1"
+        or not parser.should_keep_alive()
+        or parser.should_upgrade()
+        or b"?" in head.partition(b"\r\n")[0]
+        or not headers.get(b"content-length", b"").isdigit()
+    )
+    target = predict_target(scope["path"])
+    if unusual or target is None or int(headers[b"content-length"]) > settings.max_body_bytes:
+        return None
+    try:
+        media.check_json(headers.get(b"content-type"), None)
+        media.negotiate(headers.get(b"accept"), [media.JSON])
+        timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
+    except Problem:
+        return None
+    return PlainHead(target, int(headers[b"content-length"]), timeout)
