@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service import openapi, problems
-from service.door import Door
+from service.door import PREDICTION, Door, Prediction
 from service.metrics import Metrics
 from service.predictor import resolve_device
 from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem, WrongValues
@@ -78,25 +78,26 @@ async def _follow(store: Store, seconds: float) -> None:
 def _handle_errors(app: FastAPI) -> None:
     """Every error becomes a problem; the foreign ones are translated here, and only here."""
 
-    async def own(_: Request, error: Exception) -> Response:
-        return _response(cast("Problem", error))
+    async def own(request: Request, error: Exception) -> Response:
+        return _response(request, cast("Problem", error))
 
-    async def routing(_: Request, error: Exception) -> Response:
+    async def routing(request: Request, error: Exception) -> Response:
         http = cast("HTTPException", error)
         if http.status_code == 405:
-            return _response(MethodNotAllowed("this path has other methods", headers=dict(http.headers or {})))
-        return _response(NotFound("there is nothing at this path; /docs lists what there is"))
+            problem = MethodNotAllowed("this path has other methods", headers=dict(http.headers or {}))
+            return _response(request, problem)
+        return _response(request, NotFound("there is nothing at this path; /docs lists what there is"))
 
-    async def query(_: Request, error: Exception) -> Response:
+    async def query(request: Request, error: Exception) -> Response:
         invalid = cast("RequestValidationError", error).errors()
         faults = [Fault(": ".join(map(str, fault["loc"])), fault["msg"]) for fault in invalid]
-        return _response(WrongValues("a parameter of the request is wrong", faults=faults))
+        return _response(request, WrongValues("a parameter of the request is wrong", faults=faults))
 
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it
 
-    async def unforeseen(_: Request, __: Exception) -> Response:
-        return _response(Failed("the service failed; its log says why"))
+    async def unforeseen(request: Request, __: Exception) -> Response:
+        return _response(request, Failed("the service failed; its log says why"))
 
     app.add_exception_handler(Problem, own)
     app.add_exception_handler(HTTPException, routing)
@@ -105,7 +106,8 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unforeseen)
 
 
-def _response(problem: Problem) -> Response:
+def _response(request: Request, problem: Problem) -> Response:
+    cast("Prediction", request.scope[PREDICTION]).outcome = problem
     return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""The portable door: the outermost ASGI application, under any server. Answers predictions, hands on the rest.
+"""The portable door: the outermost ASGI application, under any server. Answers predictions in JSON, hands on the rest.
 
 Every request gets its id here, every response is counted here, and HEAD becomes GET without a body.
 """
@@ -19,6 +19,8 @@ from service.settings import Settings
 from service.store import Served
 
 PREDICT = "/predict"
+# Where in its scope a request that was handed on has its Prediction.
+PREDICTION = "calibrant.prediction"
 _JSON = media.JSON.encode()
 Target: TypeAlias = tuple[str | None, str | None]
 
@@ -50,6 +52,14 @@ class Reply:
         )  # fmt: skip
 
 
+@dataclass(slots=True)
+class Prediction:
+    """What a route says of a prediction that was handed on to it, so that the door can count it."""
+
+    served: Served | None = None
+    outcome: Answer | Problem | None = None
+
+
 class Door:
     """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
 
@@ -68,9 +78,9 @@ class Door:
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
         target = None
-        if scope["method"] == "POST" and not scope["query_string"]:
+        if scope["method"] == "POST":
             target = predict_target(scope["path"])
-        if target is None:
+        if target is None or scope["query_string"] or not media.is_json_both_ways(headers):
             await self._route(scope, identity, started, receive, send)
             return
         try:
@@ -93,27 +103,40 @@ class Door:
 
     def reply(self, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float) -> Reply:
         """Count what came of a prediction, and word it, the same through every door."""
-        model = served.model if served else ""
         if isinstance(outcome, Problem):
-            self._metrics.failed(outcome.kind)
             reply = problem_reply(outcome, identity)
         else:
-            self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
-        self._metrics.responded(PREDICT, model, reply.status, perf_counter() - started)
+        self._count(Prediction(served, outcome), reply.status, started)
         return reply
 
+    def _count(self, prediction: Prediction, status: int, started: float) -> None:
+        model = prediction.served.model if prediction.served else ""
+        outcome = prediction.outcome
+        if isinstance(outcome, Problem):
+            self._metrics.failed(outcome.kind)
+        elif outcome is not None:
+            self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
+        self._metrics.responded(PREDICT, model, status, perf_counter() - started)
+
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
+        prediction = Prediction()
+        is_prediction = scope["method"] == "POST" and predict_target(scope["path"]) is not None
+
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
-                route = getattr(scope.get("route"), "path", "other")
-                self._metrics.responded(route, "", message["status"], perf_counter() - started)
+                if is_prediction:
+                    self._count(prediction, message["status"], started)
+                else:
+                    route = getattr(scope.get("route"), "path", "other")
+                    self._metrics.responded(route, "", message["status"], perf_counter() - started)
             await send(message)
 
+        scope = {**scope, PREDICTION: prediction}
         if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope["method"] = "GET"
         await self._app(scope, receive, send_with_id)
 
 

@@ -1,19 +1,37 @@
 """Content-Type and Accept: what a body is, and which form of an answer its client takes (RFC 9110, section 12.5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from service.problems import NotAcceptable, UnsupportedMedia
 
 JSON = "application/json"
+CSV = "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
+# The forms of a table, the one that is given where the client does not care first.
+TABLES = (JSON, CSV, ARROW)
 SAFETENSORS = "application/vnd.safetensors"
 
 
-def check_json(content_type: bytes | None, content_encoding: bytes | None) -> None:
-    """Raise UnsupportedMedia unless the body is said to be JSON, and not compressed."""
-    if content_type is None or content_type.partition(b";")[0].strip().lower() != JSON.encode():
-        raise UnsupportedMedia(f"send the body with `Content-Type: {JSON}`", headers={"accept-post": JSON})
+def body_form(content_type: bytes | None, content_encoding: bytes | None) -> str:
+    """Which of TABLES the body is said to be; raises UnsupportedMedia for another, and for a compressed one."""
+    name, *parameters = (part.strip().lower() for part in (content_type or b"").decode("latin-1").split(";"))
+    if name not in TABLES:
+        accepted = ", ".join(TABLES)
+        raise UnsupportedMedia(f"send the body with a `Content-Type` of {accepted}", headers={"accept-post": accepted})
+    if name == CSV and any(not _is_utf8(parameter) for parameter in parameters if parameter.startswith("charset=")):
+        raise UnsupportedMedia("send CSV as UTF-8", headers={"accept-post": CSV + "; charset=utf-8"})
     if content_encoding and content_encoding.strip().lower() != b"identity":
         raise UnsupportedMedia("the body is compressed; send it as it is", headers={"accept-encoding": "identity"})
+    return name
+
+
+def is_json_both_ways(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the body is said to be JSON, and the answer is to be."""
+    try:
+        sent = body_form(headers.get(b"content-type"), headers.get(b"content-encoding"))
+        return sent == JSON and negotiate(headers.get(b"accept"), TABLES) == JSON
+    except (UnsupportedMedia, NotAcceptable):
+        return False
 
 
 def negotiate(accept: bytes | None, offered: Sequence[str]) -> str:
@@ -45,3 +63,7 @@ def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
             if name == pattern:
                 return quality
     return 0.0
+
+
+def _is_utf8(charset: str) -> bool:
+    return charset.partition("=")[2].strip(' "') in {"utf-8", "utf8", "us-ascii"}

@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from service import body, media
+from service import body
 from service.entry import Closed, Entry, Expired, Refused, Rows
 from service.problems import (
     MAX_FAULTS,
@@ -45,18 +45,15 @@ class Answer:
         return b"wait;dur=%.3f, model;dur=%.3f" % (self.entry.waited * 1000, self.entry.ran * 1000)
 
 
-async def read_rows(served: Served, headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> Rows:
-    """Check the headers, read the body, and make rows of it; raises Problem, or ClientDisconnect."""
-    media.check_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
-    media.negotiate(headers.get(b"accept"), [media.JSON])
-    content = await body.read(receive, headers.get(b"content-length"), max_bytes)
-    return served.columns.from_json(content)
-
-
 async def predict(served: Served, headers: Mapping[bytes, bytes], receive: Receive, settings: Settings) -> Answer:
-    """Answer one request; raises Problem, or ClientDisconnect where nobody waits any more."""
+    """Answer one request whose headers say JSON; raises Problem, or ClientDisconnect where nobody waits any more."""
     deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
-    rows = await read_rows(served, headers, receive, settings.max_body_bytes)
+    content = await body.read(receive, headers.get(b"content-length"), settings.max_body_bytes)
+    return answer(served, await settled(served, served.columns.from_json(content), deadline, receive))
+
+
+async def settled(served: Served, rows: Rows, deadline: float, receive: Receive) -> Entry:
+    """What came of these rows in the engine; raises Problem, or ClientDisconnect where nobody waits any more."""
     settled: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
     entry = Entry(rows, settled.set_result, deadline)
     try:
@@ -69,7 +66,9 @@ async def predict(served: Served, headers: Mapping[bytes, bytes], receive: Recei
         raise
     except (Refused, Closed) as error:
         raise problem(error) from error
-    return answer(served, entry)
+    if entry.outputs is None:
+        raise problem(entry.error) from entry.error
+    return entry
 
 
 def timeout_seconds(sent: bytes | None, settings: Settings) -> float:

@@ -43,7 +43,7 @@ def test_predictions_and_problems_are_counted(fresh: Running) -> None:
     assert found["calibrant_requests_total['/predict', '200', 'thermometer']"] == 5
     assert found["calibrant_requests_total['/predict', '422', 'thermometer']"] == 1
     assert found["calibrant_requests_total['', '404', 'other']"] == 1
-    assert found["calibrant_problems_total['wrong-values']"] == 1
+    assert found["calibrant_problems_total['wrong-values']"] == 2
     assert found["calibrant_rows_total['thermometer']"] == 10
     assert found["calibrant_out_of_range_rows_total['thermometer']"] == 5
     for histogram in ("queue_seconds", "model_seconds", "batch_rows"):
