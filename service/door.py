@@ -19,10 +19,12 @@ from service.settings import Settings
 from service.store import Served
 
 PREDICT = "/predict"
-# Where in its scope a request that was handed on has its Prediction.
-PREDICTION = "calibrant.prediction"
+# Where a route leaves the name of the model that it found, so that its response is counted for it.
+MODEL_IN_SCOPE = "calibrant.model"
 _JSON = media.JSON.encode()
-Target: TypeAlias = tuple[str | None, str | None]
+# What a request is counted under whose path is no route.
+OTHER = "other"
+Target: TypeAlias = tuple[str, str | None, str | None]
 
 
 @dataclass(slots=True)
@@ -52,14 +54,6 @@ class Reply:
         )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Prediction:
-    """What a route says of a prediction that was handed on to it, so that the door can count it."""
-
-    served: Served | None = None
-    outcome: Answer | Problem | None = None
-
-
 class Door:
     """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
 
@@ -78,81 +72,65 @@ class Door:
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
         target = None
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
             target = predict_target(scope["path"])
-        if target is None or scope["query_string"] or not media.is_json_both_ways(headers):
+        if target is None:
             await self._route(scope, identity, started, receive, send)
             return
-        try:
-            reply = await self._predict(target, headers, identity, started, receive)
-        except ClientDisconnect:
-            return
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
-        await send({"type": "http.response.body", "body": reply.body})
-
-    async def _predict(
-        self, target: Target, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive
-    ) -> Reply:
         served = None
+        route, model, version = target
         try:
-            served = self.resolver.served(*target)
+            served = self.resolver.served(model, version)
             outcome: Answer | Problem = await predict(served, headers, receive, self.settings)
         except Problem as problem:
             outcome = problem
-        return self.reply(served, outcome, identity, started)
+        except ClientDisconnect:
+            return
+        reply = self.reply(route, served, outcome, identity, started)
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    def reply(self, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float) -> Reply:
-        """Count what came of a prediction, and word it, the same through every door."""
-        if isinstance(outcome, Problem):
-            reply = problem_reply(outcome, identity)
-        else:
-            timing = [(b"server-timing", outcome.server_timing())]
-            reply = Reply(200, _JSON, timing, identity, outcome.body)
-        self._count(Prediction(served, outcome), reply.status, started)
-        return reply
-
-    def _count(self, prediction: Prediction, status: int, started: float) -> None:
-        model = prediction.served.model if prediction.served else ""
-        outcome = prediction.outcome
+    def reply(
+        self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
+    ) -> Reply:
+        """Count what came of a request, and word it, the same through every door."""
+        model = served.model if served else ""
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
-        elif outcome is not None:
+            reply = _problem_reply(outcome, identity)
+        else:
             self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
-        self._metrics.responded(PREDICT, model, status, perf_counter() - started)
+            timing = [(b"server-timing", outcome.server_timing())]
+            reply = Reply(200, _JSON, timing, identity, outcome.body)
+        self._metrics.responded(route, model, reply.status, perf_counter() - started)
+        return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
-        prediction = Prediction()
-        is_prediction = scope["method"] == "POST" and predict_target(scope["path"]) is not None
-
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
-                if is_prediction:
-                    self._count(prediction, message["status"], started)
-                else:
-                    route = getattr(scope.get("route"), "path", "other")
-                    self._metrics.responded(route, "", message["status"], perf_counter() - started)
+                route, model = getattr(scope.get("route"), "path", OTHER), scope.get(MODEL_IN_SCOPE, "")
+                self._metrics.responded(route, model, message["status"], perf_counter() - started)
             await send(message)
 
-        scope = {**scope, PREDICTION: prediction}
         if scope["method"] == "HEAD":
-            scope["method"] = "GET"
+            scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send_with_id)
 
 
 def predict_target(path: str) -> Target | None:
-    """The model and version that a predict path names, None for each it does not; None for any other path."""
+    """The route of a predict path, and the model and version that it names or None; None for any other path."""
     if path == PREDICT:
-        return None, None
+        return PREDICT, None, None
     match path.split("/"):
         case ["", "models", model, "predict"] if model:
-            return model, None
+            return "/models/{model}/predict", model, None
         case ["", "models", model, "versions", version, "predict"] if model and version:
-            return model, version
+            return "/models/{model}/versions/{version}/predict", model, version
     return None
 
 
-def problem_reply(problem: Problem, identity: bytes) -> Reply:
+def _problem_reply(problem: Problem, identity: bytes) -> Reply:
     """A problem as a response."""
     headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
     return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())

@@ -10,6 +10,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 # The forms of a table, the one that is given where the client does not care first.
 TABLES = (JSON, CSV, ARROW)
 SAFETENSORS = "application/vnd.safetensors"
+_ANY = b"*/*"
+_JSON = JSON.encode()
 
 
 def body_form(content_type: bytes | None, content_encoding: bytes | None) -> str:
@@ -27,16 +29,19 @@ def body_form(content_type: bytes | None, content_encoding: bytes | None) -> str
 
 def is_json_both_ways(headers: Mapping[bytes, bytes]) -> bool:
     """Whether the body is said to be JSON, and the answer is to be."""
+    content_type, accept = headers.get(b"content-type"), headers.get(b"accept", _ANY)
+    if content_type == _JSON and accept in {_ANY, _JSON} and b"content-encoding" not in headers:
+        return True  # as nearly always
     try:
-        sent = body_form(headers.get(b"content-type"), headers.get(b"content-encoding"))
-        return sent == JSON and negotiate(headers.get(b"accept"), TABLES) == JSON
+        sent = body_form(content_type, headers.get(b"content-encoding"))
+        return sent == JSON and negotiate(accept, TABLES) == JSON
     except (UnsupportedMedia, NotAcceptable):
         return False
 
 
 def negotiate(accept: bytes | None, offered: Sequence[str]) -> str:
     """The offered media type that the client likes best, the first of equals; raises NotAcceptable."""
-    if not accept or accept == b"*/*":
+    if not accept or accept == _ANY:
         return offered[0]
     ranges = [_range(part) for part in accept.decode("latin-1").split(",")]
     best = max(offered, key=lambda media: _quality(media, ranges))

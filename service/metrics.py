@@ -79,7 +79,7 @@ class Metrics(Collector):
         self._predictions.append((model, entry.waited, entry.ran, entry.batch, len(entry.rows), out_of_range))
 
     def failed(self, kind: str) -> None:
-        """A prediction was refused with a problem of this kind."""
+        """A request was answered with a problem of this kind."""
         self._problems[kind] += 1
 
     def _count(self) -> None:
@@ -104,7 +104,7 @@ class Metrics(Collector):
         for (route, model, status), count in self._requests.items():
             requests.add_metric([route, model, str(status)], count)
         yield requests
-        yield _counter("problems", "Predictions refused, by kind of problem.", "kind", self._problems)
+        yield _counter("problems", "Problems answered, by kind.", "kind", self._problems)
         yield _histogram("request_seconds", "From a request's headers to its response.", "route", self._seconds)
         models = self._models.items()
         waited = {model: counted.waited for model, counted in models}

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import exchange, media
-from service.door import PREDICTION, Prediction
 from service.entry import Entry
 from service.exchange import Exchange
+from service.metrics import Metrics
 from service.outputs import Outputs
 from service.predict import TIMEOUT_HEADER, Answer, answer, settled, timeout_seconds
 from service.problems import TooLarge
@@ -20,7 +20,7 @@ from service.routes import query
 from service.routes.chosen import served_at
 from service.settings import Settings
 from service.store import Served
-from service.tables.table import Table, activation_columns, check_finite, prediction_columns
+from service.tables.table import Table, activation_columns, prediction_columns
 
 TABLE = {
     "type": "object",
@@ -58,7 +58,7 @@ class Activations(BaseModel):
     activations: dict[str, list[list[float]]]
 
 
-def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
+def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
     """POST /predict and /activations for the version that the prefix names."""
     routes = APIRouter(tags=["predictions"], dependencies=[Depends(query.only())])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
@@ -66,15 +66,13 @@ def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
     @routes.post("/predict", summary="Predict", response_model=Predictions, **_FORMS)
     async def predictions(served: Chosen, request: Request) -> Response:
         """A table with the features in; predictions, and the rows that lie outside the training range, out."""
-        prediction = cast("Prediction", request.scope[PREDICTION])
-        prediction.served = served
         headers = dict(request.headers.raw)
         deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
         forms = await exchange.agree(headers)
         table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
-        entry = await settled(served, table.rows, deadline, request.receive)
+        entry = await settled(served, table.rows, deadline, request.receive, table.places)
         written = await exchange.run(partial(_answer, served, forms, table, entry), values=table.values)
-        prediction.outcome = written
+        metrics.predicted(served.model, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
 
@@ -96,7 +94,6 @@ def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
 def _answer(served: Served, forms: Exchange, table: Table, entry: Entry) -> Answer:
     shared = cast("Outputs", entry.outputs)  # with others of its batch
     own = Outputs(shared.predictions[entry.start : entry.stop], shared.out_of_range[entry.start : entry.stop])
-    check_finite(table, own)
     if forms.wanted == media.JSON:
         return answer(served, entry)
     targets = [target.name for target in served.predictor.manifest.targets]

@@ -1,7 +1,7 @@
 """What a table is in any form: the rows that the network sees, and the columns that its answer repeats."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from service.entry import Rows
 from service.outputs import Outputs
-from service.problems import MAX_FAULTS, Fault, TooLarge, WrongValues, pointer
+from service.problems import Fault, TooLarge, WrongValues, pointer
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 OUT_OF_RANGE = "out_of_range"
 # What is read or written at once: between two blocks, the event loop gets its turn.
 BLOCK_ROWS = 8192
 
+Places: TypeAlias = Callable[[Sequence[int], str], list[str]]
 Values: TypeAlias = NDArray[np.float32] | NDArray[np.bool_] | list[str]
 
 
@@ -46,7 +47,12 @@ class Table:
 
     def places(self, rows: Sequence[int], name: str) -> list[str]:
         """Where these rows have that column, as an error says it."""
-        return [pointer((name, row)) for row in rows]
+        return json_places(rows, name)
+
+
+def json_places(rows: Sequence[int], name: str) -> list[str]:
+    """JSON pointers to that column's values."""
+    return [pointer((name, row)) for row in rows]
 
 
 def blocks(count: int) -> Iterator[slice]:
@@ -76,13 +82,6 @@ def activation_columns(table: Table, activations: Mapping[str, NDArray[np.float3
             for index, values in enumerate(outputs.T)
         ],
     )
-
-
-def check_finite(table: Table, outputs: Outputs) -> None:
-    """Raise WrongValues, with the places of their rows, for predictions that are not finite."""
-    if bad := outputs.not_finite(0, len(outputs))[:MAX_FAULTS]:
-        faults = [Fault(place, "this row's prediction is not finite") for place in table.places(bad, table.features[0])]
-        raise WrongValues("the network's answer is beyond float32", faults=faults)
 
 
 def _free(table: Table, columns: Iterable[tuple[str, Values]]) -> dict[str, Values]:
