@@ -34,7 +34,7 @@ class CsvTable(Table):
 
     def __init__(self, text: str, features: Sequence[str], max_rows: int) -> None:
         """Raises WrongValues, NotParseable or TooLarge."""
-        self.separator = _separator(text)
+        self.separator = _separator(text, features)
         records = _records(text, self.separator)
         first = next(records, None)
         if first is None:
@@ -122,17 +122,18 @@ def write(table: Table, added: Mapping[str, Values]) -> bytes:
     return end.join(written) + end
 
 
-def _separator(text: str) -> str:
-    """The one that finds more columns in the first line, as in training."""
+def _separator(text: str, features: Sequence[str]) -> str:
+    """The one that finds more of the features in the first line, or else more columns, as in training."""
     first = io.StringIO(text.lstrip("\r\n"), newline="").readline(_LONGEST_LINE)
 
-    def columns(separator: str) -> int:
+    def found(separator: str) -> tuple[int, int]:
         try:
-            return len(next(csv.reader([first], delimiter=separator), []))
+            names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
         except csv.Error:
-            return 0
+            return 0, 0
+        return len(set(features) & set(names)), len(names)
 
-    return max(_SEPARATORS, key=columns)
+    return max(_SEPARATORS, key=found)
 
 
 def _records(text: str, separator: str) -> Iterator[_Record]:
