@@ -28,9 +28,9 @@ Schema: TypeAlias = Any
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError)
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 # What a table's columns may take when they are written: of an honest table, this is never too little.
-_MOST_BYTES, _MOST_TIMES = 64 * 2**20, 8
-# A decimal256's digits, and what may stand around them.
-_LONGEST_NUMBER = 100
+_MOST_BYTES, _MOST_TIMES = 128 * 2**20, 8
+# Of a number, a truth value or a day, about as many as there are in most.
+_NUMBER_BYTES = 8
 _NUMERIC = "an integer, floating-point or decimal type, or a dictionary of one"
 
 
@@ -60,7 +60,7 @@ class ArrowTable(Table):
                     size += _text_bytes(field, array)
                     if size > self.most_bytes:
                         raise TooLarge(f"as text, the table would have more than {self.most_bytes} bytes")
-                    texts[field.name] = pc.fill_null(_text(field, array), "").to_pylist()
+                    texts[field.name] = _text(field, array)
                 yield slice(first + rows.start, first + rows.stop), texts
             first += batch.num_rows
 
@@ -234,26 +234,28 @@ def _is_numeric(kind: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
 # Columns to text
 
 
-def _text(field: Field, array: Array) -> Array:
+def _text(field: Field, array: Array) -> list[str]:
     try:
-        return pc.cast(array.dictionary_decode() if pa.types.is_dictionary(array.type) else array, pa.string())
+        text = pc.cast(array.dictionary_decode() if pa.types.is_dictionary(array.type) else array, pa.string())
     except pa.ArrowException as error:
         raise WrongValues(f"column {field.name} cannot be written as text: {_reason(error)}") from None
+    cells: list[str] = pc.fill_null(text, "").to_pylist()
+    return cells
 
 
 def _text_bytes(field: Field, array: Array) -> int:
-    """At most how long a column's text is; raises WrongValues where CSV cannot hold the column."""
+    """About how long a column's text is; raises WrongValues where CSV cannot hold the column."""
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        if not (pa.types.is_null(kind) or pa.types.is_primitive(kind) or pa.types.is_decimal(kind)):
-            detail = f"is of type {_type_name(field)}, which CSV cannot hold; ask for Arrow, or leave it out"
-            raise WrongValues(f"column {field.name} {detail}", faults=[Fault(f"column {field.name}", detail)])
-        return _LONGEST_NUMBER * len(array)
-    if pa.types.is_dictionary(array.type):
-        lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
-    else:
-        lengths = pc.binary_length(array)
-    return len(array) + (pc.sum(lengths).as_py() or 0)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if pa.types.is_dictionary(array.type):
+            lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
+        else:
+            lengths = pc.binary_length(array)
+        return len(array) + (pc.sum(lengths).as_py() or 0)
+    if pa.types.is_null(kind) or pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
+        return _NUMBER_BYTES * len(array)
+    detail = f"is of type {_type_name(field)}, which CSV cannot hold; ask for Arrow, or leave it out"
+    raise WrongValues(f"column {field.name} {detail}", faults=[Fault(f"column {field.name}", detail)])
 
 
 def _type_name(field: Field) -> str:

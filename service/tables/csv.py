@@ -8,7 +8,6 @@ import io
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import TypeAlias
 
 import numpy as np
 import orjson
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.entry import Rows
 from service.problems import MAX_FAULTS, Fault, NotParseable, WrongValues
-from service.tables.table import BLOCK_ROWS, FLOAT32_MAX, Table, Values, blocks, check_count, check_names, summary
+from service.tables.table import FLOAT32_MAX, Table, Values, blocks, check_count, check_names, summary
 
 _SEPARATORS = ",;"
 _LINE_END = "\r\n"
@@ -25,8 +24,42 @@ _LONGEST_LINE = 2**18
 # Of these alone, Python makes a number exactly where there is a decimal one: no nan, no 1_000, no digits but ours.
 _NUMERIC = b"0123456789+-.eE \t"
 
-# The line on which a record begins, the record as it stands there, and its cells.
-_Record: TypeAlias = tuple[int, str, list[str]]
+# Few enough that their cells are gone again before the garbage collector has looked at them twice.
+_ROWS_AT_ONCE = 256
+
+
+class _Records:
+    """The records of a text that are not blank; of those read so far, each as it stands there, and its first line."""
+
+    def __init__(self, text: str, separator: str) -> None:
+        self.texts: list[str] = []
+        self.lines = array("q")
+        self._text = text
+        self._separator = separator
+
+    def cells(self) -> Iterator[list[str]]:
+        """Read one after another; raises NotParseable."""
+        lines: list[str] = []
+
+        def lines_read() -> Iterator[str]:
+            for line in io.StringIO(self._text, newline=""):
+                if len(line) > _LONGEST_LINE:
+                    raise NotParseable(f"a line is longer than {_LONGEST_LINE} characters")
+                lines.append(line)
+                yield line
+
+        reader = csv.reader(lines_read(), delimiter=self._separator, strict=True)
+        number = 1
+        try:
+            for cells in reader:
+                if cells:
+                    self.lines.append(number)
+                    self.texts.append("".join(lines).rstrip("\r\n"))
+                    yield cells
+                lines.clear()
+                number = reader.line_num + 1
+        except csv.Error as error:
+            raise NotParseable(f"line {number} is not CSV: {error}") from None
 
 
 class CsvTable(Table):
@@ -35,22 +68,22 @@ class CsvTable(Table):
     def __init__(self, text: str, features: Sequence[str], max_rows: int) -> None:
         """Raises WrongValues, NotParseable or TooLarge."""
         self.separator = _separator(text, features)
-        records = _records(text, self.separator)
-        first = next(records, None)
-        if first is None:
-            raise NotParseable("the body is empty; a CSV begins with a line of column names")
-        line, self.header, cells = first
-        self._names = tuple(name.strip() for name in cells)
-        check_names(self._names, features, f"line {line}, ")
         end = text.find("\n")
         self.line_end = "\n" if end >= 0 and text[end - 1] != "\r" else _LINE_END
-        self.records: list[str] = []
-        self._lines = array("q")
+        read = _Records(text, self.separator)
+        records = read.cells()
+        header = next(records, None)
+        if header is None:
+            raise NotParseable("the body is empty; a CSV begins with a line of column names")
+        self._names = tuple(name.strip() for name in header)
+        check_names(self._names, features, f"line {read.lines[0]}, ")
         self._positions = [self._names.index(name) for name in features]
-        rows = [np.empty((0, len(self._positions)), dtype=np.float32)]
-        while block := list(islice(records, BLOCK_ROWS)):
-            check_count(len(self.records) + len(block), max_rows)
-            rows.append(self._read(block))
+        self._lines = read.lines
+        rows = [np.empty((0, len(features)), dtype=np.float32)]
+        while block := list(islice(records, _ROWS_AT_ONCE)):
+            check_count(len(read.texts) - 1, max_rows)
+            rows.append(self._checked(block))
+        self.header, *self.records = read.texts
         super().__init__(np.concatenate(rows), features)
 
     @property
@@ -66,28 +99,26 @@ class CsvTable(Table):
             yield rows, columns | dict(zip(self.features, self.rows[rows].T, strict=True))
 
     def places(self, rows: Sequence[int], name: str) -> list[str]:
-        """Lines are counted as an editor counts them."""
-        return [f"line {self._lines[row]}, column {name}" for row in rows]
+        """Lines are counted as an editor counts them; the first record is the header."""
+        return [f"line {self._lines[row + 1]}, column {name}" for row in rows]
 
-    def _read(self, block: list[_Record]) -> Rows:
-        lines, records, rows = zip(*block, strict=True)
-        if set(map(len, rows)) != {len(self._names)}:
+    def _checked(self, block: Sequence[Sequence[str]]) -> Rows:
+        if set(map(len, block)) != {len(self._names)}:
             raise self._problem(block)
-        cells = list(zip(*rows, strict=True))
-        columns = [_numbers(cells[position]) for position in self._positions]
-        numbers = [column for column in columns if column is not None]
-        if len(numbers) < len(columns):
+        cells = list(zip(*block, strict=True))
+        columns = [numbers for position in self._positions if (numbers := _numbers(cells[position])) is not None]
+        if len(columns) < len(self._positions):
             raise self._problem(block)
-        self._lines.extend(lines)
-        self.records += records
-        return np.array(numbers, dtype=np.float32).T
+        return np.array(columns, dtype=np.float32).T
 
-    def _problem(self, block: list[_Record]) -> WrongValues:
-        faults = list(islice(chain.from_iterable(map(self._faults, block)), MAX_FAULTS + 1))
+    def _problem(self, block: Sequence[Sequence[str]]) -> WrongValues:
+        """What is wrong with the rows that were read last."""
+        lines = self._lines[-len(block) :]
+        found = chain.from_iterable(self._faults(line, cells) for line, cells in zip(lines, block, strict=True))
+        faults = list(islice(found, MAX_FAULTS + 1))
         return WrongValues(summary(faults, len(faults)), faults=faults[:MAX_FAULTS])
 
-    def _faults(self, record: _Record) -> Iterator[Fault]:
-        line, _, cells = record
+    def _faults(self, line: int, cells: Sequence[str]) -> Iterator[Fault]:
         if len(cells) != len(self._names):
             yield Fault(f"line {line}", f"does not have as many values ({len(cells)}) as columns ({len(self._names)})")
             return
@@ -134,29 +165,6 @@ def _separator(text: str, features: Sequence[str]) -> str:
         return len(set(features) & set(names)), len(names)
 
     return max(_SEPARATORS, key=found)
-
-
-def _records(text: str, separator: str) -> Iterator[_Record]:
-    """Every record that is not blank; raises NotParseable."""
-    lines: list[str] = []
-
-    def lines_read() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):
-            if len(line) > _LONGEST_LINE:
-                raise NotParseable(f"a line is longer than {_LONGEST_LINE} characters")
-            lines.append(line)
-            yield line
-
-    reader = csv.reader(lines_read(), delimiter=separator, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield line, "".join(lines).rstrip("\r\n"), cells
-            lines.clear()
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise NotParseable(f"line {line} is not CSV: {error}") from None
 
 
 def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
