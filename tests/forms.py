@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow as pa
 
 from running import Running
@@ -50,3 +51,9 @@ def pointers(response: httpx.Response) -> list[str]:
     """Where the errors of a problem are."""
     assert response.headers["content-type"] == "application/problem+json"
     return [error["pointer"] for error in response.json()["errors"]]
+
+
+def as_float32(values: list[float]) -> list[float]:
+    """The float32 nearest to each of them: JSON's digits read as float64 are another number."""
+    rounded: list[float] = np.array(values, dtype=np.float32).tolist()
+    return rounded

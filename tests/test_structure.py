@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 SERVICE_LAYERS = [
     {"service.artifact", "service.settings", "service.problems", "service.outputs"},
     {"service.entry", "service.straight", "service.cuda"},
-    {"service.engine", "service.tables.table"},
+    {"service.engine", "service.tables.table", "service.tables.message"},
     {"service.tables.json", "service.tables.csv", "service.tables.arrow"},
     {"service.media", "service.predictor", "service.body", "service.request_id", "service.metrics"},
     {"service.store"},

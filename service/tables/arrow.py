@@ -5,8 +5,6 @@ before it is decoded, so that a few bytes cannot stand for gigabytes.
 """
 
 import io
-import math
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.entry import Rows
 from service.problems import MAX_FAULTS, Fault, NotParseable, TooLarge, WrongValues
+from service.tables.message import check_message
 from service.tables.table import FLOAT32_MAX, Table, Values, blocks, check_count, check_names, summary
 
 # pyarrow has no types of its own to offer.
@@ -26,8 +25,7 @@ Field: TypeAlias = Any
 Schema: TypeAlias = Any
 
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError)
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
-# What a table's columns may take when they are written: of an honest table, this is never too little.
+# What a table's columns may take in memory, or as text: for an honest table, this is never too little.
 _MOST_BYTES, _MOST_TIMES = 128 * 2**20, 8
 # Of a number, a truth value or a day, about as many as there are in most.
 _NUMBER_BYTES = 8
@@ -38,7 +36,7 @@ class ArrowTable(Table):
     """A table from an Arrow stream, and its record batches as they came."""
 
     def __init__(self, schema: Schema, batches: Sequence[Batch], features: Sequence[str], most_bytes: int) -> None:
-        """`most_bytes` is what its columns may take when they are written; raises WrongValues."""
+        """`most_bytes` is what its columns may take as text; raises WrongValues."""
         self.schema = schema
         self.batches = batches
         self.most_bytes = most_bytes
@@ -71,30 +69,35 @@ class ArrowTable(Table):
 
 def read(body: bytes, features: Sequence[str], max_rows: int) -> ArrowTable:
     """A table from an Arrow stream; raises NotParseable, WrongValues or TooLarge."""
+    most_bytes = _MOST_BYTES + _MOST_TIMES * len(body)
     try:
-        _check_messages(body)
+        for message in pa.ipc.MessageReader.open_stream(body):
+            check_message(message.metadata.to_pybytes())
         stream = pa.ipc.open_stream(body, options=pa.ipc.IpcReadOptions(use_threads=False))
         schema = stream.schema
         check_names(schema.names, features)
-        batches, count = [], 0
+        batches, count, size = [], 0, 0
         for batch in stream:
             count += batch.num_rows
             check_count(count, max_rows)
+            # Columns may share what they are made of, so that a small stream is a large table.
+            size += sum(column.get_total_buffer_size() for column in batch.columns)
+            if size > most_bytes:
+                raise TooLarge(f"the stream stands for more than {most_bytes} bytes")
             batch.validate(full=True)
             batches.append(batch)
     except _UNREADABLE as error:
         raise NotParseable(f"the body is not a whole, valid Arrow IPC stream: {_reason(error)}") from None
-    return ArrowTable(schema, batches, features, _MOST_BYTES + _MOST_TIMES * len(body))
+    return ArrowTable(schema, batches, features, most_bytes)
 
 
 def write(table: Table, added: Mapping[str, Values]) -> bytes:
-    """The table with the added columns behind its own; raises TooLarge where they are out of all proportion."""
+    """The table with the added columns behind its own; raises WrongValues where they cannot be written."""
     schema, batches = _own(table)
     arrays = {name: _array(values) for name, values in added.items()}
     for name, array in arrays.items():
         schema = schema.append(pa.field(name, array.type, nullable=False))
-    own_bytes = table.most_bytes if isinstance(table, ArrowTable) else math.inf
-    sink = _Sink(own_bytes + sum(array.nbytes for array in arrays.values()))
+    sink = io.BytesIO()
     first = 0
     try:
         with pa.ipc.new_stream(sink, schema) as stream:
@@ -105,19 +108,6 @@ def write(table: Table, added: Mapping[str, Values]) -> bytes:
     except pa.ArrowException as error:
         raise WrongValues(f"the table's own columns cannot be written as Arrow again: {_reason(error)}") from None
     return sink.getvalue()
-
-
-class _Sink(io.BytesIO):
-    """Takes so many bytes and no more, as what is there once in a stream that came may be written many times."""
-
-    def __init__(self, most_bytes: float) -> None:
-        super().__init__()
-        self._most_bytes = most_bytes
-
-    def write(self, data: Any) -> int:  # noqa: ANN401 - whatever has bytes
-        if self.tell() + len(data) > self._most_bytes:
-            raise TooLarge(f"the answer would have more than {self._most_bytes:.0f} bytes")
-        return super().write(data)
 
 
 def _own(table: Table) -> tuple[Schema, Iterator[Batch]]:
@@ -134,53 +124,6 @@ def _own(table: Table) -> tuple[Schema, Iterator[Batch]]:
 
 def _array(values: Values) -> Array:
     return pa.array(values, pa.string()) if isinstance(values, list) else pa.array(np.ascontiguousarray(values))
-
-
-# What can be refused before anything is decoded
-
-
-def _check_messages(body: bytes) -> None:
-    """Refuse what can grow without end: compressed buffers, and dictionaries that grow from batch to batch."""
-    for message in pa.ipc.MessageReader.open_stream(body):
-        metadata = message.metadata.to_pybytes()
-        try:
-            compressed, grows = _flags(metadata)
-        except (struct.error, IndexError):
-            raise NotParseable("the body is not an Arrow IPC stream: a message's head cannot be read") from None
-        if compressed:
-            raise WrongValues("the stream's buffers are compressed; write it without compression")
-        if grows:
-            raise WrongValues("the stream has delta dictionaries; write it with whole ones")
-
-
-def _flags(metadata: bytes) -> tuple[bool, bool]:
-    """Whether a message is compressed, and whether a delta dictionary, by its flatbuffer (Arrow's Message.fbs)."""
-    message = _follow(metadata, 0)
-    kind, header = _field(metadata, message, 1), _field(metadata, message, 2)
-    if kind is None or header is None:
-        return False, False
-    record = _follow(metadata, header)
-    grows = False
-    if metadata[kind] == _DICTIONARY_BATCH:
-        delta, data = _field(metadata, record, 2), _field(metadata, record, 1)
-        grows = delta is not None and bool(metadata[delta])
-        record = _follow(metadata, data) if data is not None else record
-    elif metadata[kind] != _RECORD_BATCH:
-        return False, False
-    compressed = _field(metadata, record, 3) is not None or b"ARROW:experimental_compression" in metadata
-    return compressed, grows
-
-
-def _field(buffer: bytes, table: int, index: int) -> int | None:
-    """Where a flatbuffer's table has this field; None where it has its default."""
-    fields = table - int(struct.unpack_from("<i", buffer, table)[0])
-    size, at = struct.unpack_from("<H", buffer, fields)[0], 4 + 2 * index
-    offset = struct.unpack_from("<H", buffer, fields + at)[0] if at < size else 0
-    return table + offset if offset else None
-
-
-def _follow(buffer: bytes, at: int) -> int:
-    return at + int(struct.unpack_from("<I", buffer, at)[0])
 
 
 # Features to float32
@@ -238,7 +181,7 @@ def _text(field: Field, array: Array) -> list[str]:
     try:
         text = pc.cast(array.dictionary_decode() if pa.types.is_dictionary(array.type) else array, pa.string())
     except pa.ArrowException as error:
-        raise WrongValues(f"column {field.name} cannot be written as text: {_reason(error)}") from None
+        raise WrongValues(f"column {field.name[:200]} cannot be written as text: {_reason(error)}") from None
     cells: list[str] = pc.fill_null(text, "").to_pylist()
     return cells
 
@@ -255,11 +198,15 @@ def _text_bytes(field: Field, array: Array) -> int:
     if pa.types.is_null(kind) or pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
         return _NUMBER_BYTES * len(array)
     detail = f"is of type {_type_name(field)}, which CSV cannot hold; ask for Arrow, or leave it out"
-    raise WrongValues(f"column {field.name} {detail}", faults=[Fault(f"column {field.name}", detail)])
+    fault = Fault(f"column {field.name[:200]}", detail)
+    raise WrongValues(summary([fault], 1), faults=[fault])
 
 
 def _type_name(field: Field) -> str:
-    return str(field.type)[:100].encode("ascii", "replace").decode()
+    try:
+        return str(field.type)[:100].encode("ascii", "replace").decode()
+    except UnicodeDecodeError:  # the names of a structure's own fields
+        return "with a name that is not UTF-8"
 
 
 def _reason(error: BaseException) -> str:

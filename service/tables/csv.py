@@ -94,9 +94,9 @@ class CsvTable(Table):
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Features as numbers, other columns as the text that they are."""
         for rows in blocks(len(self)):
+            numbers: dict[str, Values] = dict(zip(self.features, self.rows[rows].T, strict=True))
             cells = zip(*csv.reader(self.records[rows], delimiter=self.separator), strict=True)
-            columns: dict[str, Values] = {name: list(column) for name, column in zip(self._names, cells, strict=True)}
-            yield rows, columns | dict(zip(self.features, self.rows[rows].T, strict=True))
+            yield rows, {name: numbers.get(name, list(text)) for name, text in zip(self._names, cells, strict=True)}
 
     def places(self, rows: Sequence[int], name: str) -> list[str]:
         """Lines are counted as an editor counts them; the first record is the header."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from forms import ARROW, CSV, JSON, from_arrow, lines, pointers, post, to_arrow
+from forms import ARROW, CSV, JSON, as_float32, from_arrow, lines, pointers, post, to_arrow
 from running import Running, serving
 
 ALL = [ARROW, CSV, JSON]
@@ -59,7 +59,7 @@ def test_the_same_table_comes_back_with_the_answer_behind_it(service: Running) -
         assert answered[name].equals(sent[name]), name
     assert answered.column_names == [*sent.column_names, "celsius", "out_of_range"]
     assert answered["celsius"].type == pa.float32()
-    assert answered["celsius"].to_pylist() == np.float32(celsius(service, [50, 68, 212])).tolist()
+    assert answered["celsius"].to_pylist() == as_float32(celsius(service, [50, 68, 212]))
     assert answered["out_of_range"].to_pylist() == [False, False, True]
 
 
@@ -73,7 +73,7 @@ def test_record_batches_stay_as_they_are(service: Running) -> None:
             stream.write_batch(sent.slice(first, size).combine_chunks().to_batches()[0] if size else _no_rows(sent))
     response = post(service, sink.getvalue(), ARROW, ARROW)
     assert [batch.num_rows for batch in pa.ipc.open_stream(response.content)] == sizes
-    assert from_arrow(response)["celsius"].to_pylist() == np.float32(celsius(service, [1, 2, 3, 4, 5])).tolist()
+    assert from_arrow(response)["celsius"].to_pylist() == as_float32(celsius(service, [1, 2, 3, 4, 5]))
 
 
 def _no_rows(of: Any) -> Any:
@@ -168,7 +168,7 @@ def test_every_numeric_type_is_converted(service: Running, kind: Any) -> None:
     column = column.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else column
     answered = from_arrow(post(service, to_arrow(table(column)), ARROW, ARROW))
     assert answered["fahrenheit"].type == kind
-    assert answered["celsius"].to_pylist() == np.float32(celsius(service, [50, 68, 50])).tolist()
+    assert answered["celsius"].to_pylist() == as_float32(celsius(service, [50, 68, 50]))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from forms import ARROW, CSV, JSON, from_arrow, lines, post, to_arrow
+from forms import ARROW, CSV, JSON, as_float32, from_arrow, lines, post, to_arrow
 from running import Running, publish, serving
 from service import artifact
 
@@ -64,7 +64,7 @@ def numbers(form: str, response: Any, targets: list[str]) -> list[list[float]]:
     if form == JSON:
         assert response.status_code == 200, response.text
         found = response.json()
-        columns = [np.float32(found["predictions"][target]).tolist() for target in targets]
+        columns: list[list[float]] = [as_float32(found["predictions"][target]) for target in targets]
         return [*columns, found["out_of_range"]]
     if form == ARROW:
         table = from_arrow(response)
@@ -72,7 +72,7 @@ def numbers(form: str, response: Any, targets: list[str]) -> list[list[float]]:
         outside = table["out_of_range"].to_pylist()
     else:
         head, *cells = csv.reader(lines(response))
-        columns = [np.float32([float(row[head.index(target)]) for row in cells]).tolist() for target in targets]
+        columns = [as_float32([float(row[head.index(target)]) for row in cells]) for target in targets]
         outside = [row[head.index("out_of_range")] == "true" for row in cells]
     return [*columns, [row for row, flag in enumerate(outside) if flag]]
 
