@@ -113,11 +113,9 @@ def answer(served: Served, entry: Entry) -> Answer:
     """What a settled entry says to its client; raises Problem."""
     outputs = check(served, entry)
     outside = outputs.outside(entry.start, entry.stop)
-    parts: list[bytes] = []
-    for before, column in zip(served.json_before_targets, outputs.json_columns(entry.start, entry.stop), strict=True):
-        parts += (before, column)
-    parts += (b'},"out_of_range":', orjson.dumps(outside) if outside else b"[]", b"}")
-    return Answer(b"".join(parts), len(outside), entry)
+    rows = orjson.dumps(outside) if outside else b"[]"
+    body = served.json_answer % (*outputs.json_columns(entry.start, entry.stop), rows)
+    return Answer(body, len(outside), entry)
 
 
 def problem(error: Exception | None) -> Problem:

@@ -189,11 +189,6 @@ class Connection(HttpToolsProtocol):
         self._idle_bytes = 0
         self._since = self.loop.time()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; what follows a chunked body is none, and is dropped."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Its head is whole: refuse it, or learn it, and let uvicorn go on."""
         if self._head_is_too_large():
@@ -206,6 +201,7 @@ class Connection(HttpToolsProtocol):
         self._idle_bytes = 0
         self._since = self.loop.time()
         super().on_headers_complete()
+        self.headers = []  # what follows a chunked body is no header of this request
         if self._stopping:
             self.cycle.keep_alive = False
         if self._candidate is not None:
