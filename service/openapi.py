@@ -18,7 +18,9 @@ _TABLE_PATHS = ("/predict", "/activations")
 
 
 class FaultDocument(BaseModel):
-    """One bad value and why; `pointer` is an RFC 6901 pointer into the body, or names a header or query parameter."""
+    """One bad value and why; `pointer` is an RFC 6901 pointer into the body, or names a place of a table, such as
+    `line 3, column fahrenheit`, a header, or a query parameter.
+    """
 
     pointer: str
     detail: str

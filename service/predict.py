@@ -35,7 +35,7 @@ log = logging.getLogger("calibrant.predict")
 
 @dataclass(slots=True)
 class Answer:
-    """A good answer: its JSON, how many of its rows are out of range, and the entry that knows how it went."""
+    """A good answer: its body, how many of its rows are out of range, and the entry that knows how it went."""
 
     body: bytes
     out_of_range: int

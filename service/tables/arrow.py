@@ -40,12 +40,7 @@ class ArrowTable(Table):
         self.schema = schema
         self.batches = batches
         self.most_bytes = most_bytes
-        super().__init__(_rows(schema, batches, features), features)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every column of the stream."""
-        return tuple(self.schema.names)
+        super().__init__(_rows(schema, batches, features), features, schema.names)
 
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Every column as text; raises WrongValues where a type has none, TooLarge for text out of all proportion."""

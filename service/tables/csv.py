@@ -5,6 +5,7 @@ A row's line is kept as it came, and what is answered is written behind it: othe
 
 import csv
 import io
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -23,7 +24,7 @@ _LINE_END = "\r\n"
 _LONGEST_LINE = 2**18
 # Of these alone, Python makes a number exactly where there is a decimal one: no nan, no 1_000, no digits but ours.
 _NUMERIC = b"0123456789+-.eE \t"
-
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Few enough that their cells are gone again before the garbage collector has looked at them twice.
 _ROWS_AT_ONCE = 256
 
@@ -75,35 +76,31 @@ class CsvTable(Table):
         header = next(records, None)
         if header is None:
             raise NotParseable("the body is empty; a CSV begins with a line of column names")
-        self._names = tuple(name.strip() for name in header)
-        check_names(self._names, features, f"line {read.lines[0]}, ")
-        self._positions = [self._names.index(name) for name in features]
+        names = tuple(name.strip() for name in header)
+        check_names(names, features, f"line {read.lines[0]}, ")
+        self.names = names
+        self._positions = [names.index(name) for name in features]
         self._lines = read.lines
         rows = [np.empty((0, len(features)), dtype=np.float32)]
         while block := list(islice(records, _ROWS_AT_ONCE)):
             check_count(len(read.texts) - 1, max_rows)
             rows.append(self._checked(block))
         self.header, *self.records = read.texts
-        super().__init__(np.concatenate(rows), features)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every column of the file."""
-        return self._names
+        super().__init__(np.ascontiguousarray(np.concatenate(rows)), features, names)
 
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Features as numbers, other columns as the text that they are."""
         for rows in blocks(len(self)):
             numbers: dict[str, Values] = dict(zip(self.features, self.rows[rows].T, strict=True))
             cells = zip(*csv.reader(self.records[rows], delimiter=self.separator), strict=True)
-            yield rows, {name: numbers.get(name, list(text)) for name, text in zip(self._names, cells, strict=True)}
+            yield rows, {name: numbers.get(name, list(text)) for name, text in zip(self.names, cells, strict=True)}
 
     def places(self, rows: Sequence[int], name: str) -> list[str]:
         """Lines are counted as an editor counts them; the first record is the header."""
         return [f"line {self._lines[row + 1]}, column {name}" for row in rows]
 
     def _checked(self, block: Sequence[Sequence[str]]) -> Rows:
-        if set(map(len, block)) != {len(self._names)}:
+        if set(map(len, block)) != {len(self.names)}:
             raise self._problem(block)
         cells = list(zip(*block, strict=True))
         columns = [numbers for position in self._positions if (numbers := _numbers(cells[position])) is not None]
@@ -119,12 +116,12 @@ class CsvTable(Table):
         return WrongValues(summary(faults, len(faults)), faults=faults[:MAX_FAULTS])
 
     def _faults(self, line: int, cells: Sequence[str]) -> Iterator[Fault]:
-        if len(cells) != len(self._names):
-            yield Fault(f"line {line}", f"does not have as many values ({len(cells)}) as columns ({len(self._names)})")
+        if len(cells) != len(self.names):
+            yield Fault(f"line {line}", f"does not have as many values ({len(cells)}) as columns ({len(self.names)})")
             return
         for position in self._positions:
             if (wrong := _wrong(cells[position])) is not None:
-                yield Fault(f"line {line}, column {self._names[position]}", wrong)
+                yield Fault(f"line {line}, column {self.names[position]}", wrong)
 
 
 def read(body: bytes, features: Sequence[str], max_rows: int) -> CsvTable:
@@ -183,11 +180,7 @@ def _wrong(cell: str) -> str | None:
         return "is empty"
     if _numbers([cell]) is not None:
         return None
-    try:
-        is_decimal = not cell.encode().translate(None, _NUMERIC) and bool(float(cell))
-    except ValueError:
-        is_decimal = False
-    return "is beyond float32" if is_decimal else "is not a number"
+    return "is beyond float32" if _DECIMAL.fullmatch(cell.strip(" \t")) else "is not a number"
 
 
 def _texts(values: Values, separator: str) -> list[str]:

@@ -21,24 +21,23 @@ Values: TypeAlias = NDArray[np.float32] | NDArray[np.bool_] | list[str]
 
 
 class Table:
-    """A checked table: `rows` is ``[N, features]``. This one has no other columns, as JSON cannot have any."""
+    """A checked table: `rows` is ``[N, features]``, `names` are all its columns in their order.
 
-    def __init__(self, rows: Rows, features: Sequence[str]) -> None:
+    This one has no columns but its features, as JSON cannot have any.
+    """
+
+    def __init__(self, rows: Rows, features: Sequence[str], names: Sequence[str] = ()) -> None:
         self.rows = rows
         self.features = tuple(features)
+        self.names = tuple(names) or self.features
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def values(self) -> int:
-        """How many there are, those of other columns too."""
-        return len(self) * len(self.names)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its columns, in their order."""
-        return self.features
+        """How many there are, names and those of other columns too."""
+        return (len(self) + 1) * len(self.names)
 
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Which rows, and every column of them by its name: as float32, or as text."""

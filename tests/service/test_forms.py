@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -112,6 +115,28 @@ def test_a_million_values_equal_the_network_in_memory(models: Running, form: str
     with torch.inference_mode():
         expected = network(torch.from_numpy(rows)).numpy()[:, 0]
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("form", [CSV, ARROW])
+def test_probes_are_answered_while_a_large_table_is(models: Running, form: str) -> None:
+    """It is read and written on a thread."""
+    sent = body(CSV, np.zeros((500_000, 3), dtype=np.float32), [0, 1, 2])
+    with ThreadPoolExecutor(1) as others:
+        started = time.perf_counter()
+        answer = others.submit(
+            httpx.post,
+            f"{models.url}/models/many/predict",
+            content=sent,
+            timeout=60,
+            headers={"content-type": CSV, "accept": form},
+        )
+        slowest = 0.0
+        while not answer.done():
+            asked = time.perf_counter()
+            assert models.client.get("/livez").status_code == 200
+            slowest = max(slowest, time.perf_counter() - asked)
+        assert answer.result().status_code == 200
+        assert slowest < (time.perf_counter() - started) / 3
 
 
 @pytest.mark.parametrize("path", ["/predict", "/activations", "/models/{model}/predict"])
