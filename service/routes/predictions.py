@@ -50,7 +50,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
     async def predictions(served: Chosen, request: Request) -> Response:
         """One array for each feature in; one for each target out, and the rows that lie outside the training range."""
         answer = await predict(served, dict(request.headers.raw), request.receive, settings)
-        metrics.predicted(served.model, answer.entry, answer.out_of_range)
+        metrics.predicted(served.model, served.number, answer.entry, answer.out_of_range)
         headers = {"server-timing": answer.server_timing().decode()}
         return Response(answer.body, headers=headers, media_type=media.JSON)
 
