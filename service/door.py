@@ -94,12 +94,12 @@ class Door:
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
     ) -> Reply:
         """Count what came of a request, and word it, the same through every door."""
-        model = served.model if served else ""
+        model, version = (served.model, served.number) if served else ("", 0)
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
             reply = _problem_reply(outcome, identity)
         else:
-            self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
+            self._metrics.predicted(model, version, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
         self._metrics.responded(route, model, reply.status, perf_counter() - started)

@@ -9,6 +9,7 @@ CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 # The forms of a table, the one that is given where the client does not care first.
 TABLES = (JSON, CSV, ARROW)
+BYTES = "application/octet-stream"
 SAFETENSORS = "application/vnd.safetensors"
 _ANY = b"*/*"
 _JSON = JSON.encode()
@@ -22,9 +23,14 @@ def body_form(content_type: bytes | None, content_encoding: bytes | None) -> str
         raise UnsupportedMedia(f"send the body with a `Content-Type` of {accepted}", headers={"accept-post": accepted})
     if name == CSV and any(not _is_utf8(parameter) for parameter in parameters if parameter.startswith("charset=")):
         raise UnsupportedMedia("send CSV as UTF-8", headers={"accept-post": CSV + "; charset=utf-8"})
+    check_not_compressed(content_encoding)
+    return name
+
+
+def check_not_compressed(content_encoding: bytes | None) -> None:
+    """Raise UnsupportedMedia where the body is compressed."""
     if content_encoding and content_encoding.strip().lower() != b"identity":
         raise UnsupportedMedia("the body is compressed; send it as it is", headers={"accept-encoding": "identity"})
-    return name
 
 
 def is_json_both_ways(headers: Mapping[bytes, bytes]) -> bool:

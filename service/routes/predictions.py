@@ -72,7 +72,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
         entry = await settled(served, table.rows, deadline, request.receive, table.places)
         written = await exchange.run(partial(_answer, served, forms, table, entry), values=table.values)
-        metrics.predicted(served.model, entry, written.out_of_range)
+        metrics.predicted(served.model, served.number, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
 
