@@ -16,6 +16,7 @@ from service import body, media
 from service.problems import NotAcceptable, UnsupportedMedia
 from service.store import Served
 from service.tables import csv
+from service.tables.json import PARSER_KEPT_BYTES
 from service.tables.table import Table, Values
 
 # So many values are read or written in less than a millisecond.
@@ -36,6 +37,8 @@ class Exchange:
     async def read(self, served: Served, headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> Table:
         """The body as a checked table; raises Problem, or ClientDisconnect."""
         content = await body.read(receive, headers.get(b"content-length"), max_bytes)
+        if self.sent == media.JSON and len(content) <= PARSER_KEPT_BYTES:
+            return self._read(served, content)  # quick, and its parser is the event loop's
         return await run(partial(self._read, served, content), values=len(content) // _BYTES_PER_VALUE)
 
     def _read(self, served: Served, content: bytes) -> Table:

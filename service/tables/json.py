@@ -19,7 +19,7 @@ NAME_ALL_FAULTS_BYTES = 64 * 2**10
 # From here on a parser that gives arrays is faster than one that gives Python floats.
 _ARRAYS_BYTES = 256
 # A parser keeps the memory that its largest body needed, some ten times the body: beyond this, each body has its own.
-_PARSER_KEPT_BYTES = 2 * 2**20
+PARSER_KEPT_BYTES = 2 * 2**20
 # Each value of a column is within float32 where the sum of their squares is within this.
 _WITHIN = FLOAT32_MAX**2
 
@@ -55,7 +55,10 @@ class Columns:
         self._all_faults = _adapter(self.names, list[_Number])
 
     def from_json(self, body: bytes) -> Rows:
-        """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge."""
+        """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge.
+
+        To be called on one thread only, but for bodies beyond PARSER_KEPT_BYTES.
+        """
         arrays = self._arrays(body) if len(body) >= _ARRAYS_BYTES else None
         return self._rows(self._validated(body) if arrays is None else arrays)
 
@@ -68,7 +71,7 @@ class Columns:
         if body[:1] != b"{" or b"\\" in body or not _occurs(body, b"[", self._brackets):
             return None
         try:
-            parser = self._parser if len(body) <= _PARSER_KEPT_BYTES else simdjson.Parser()
+            parser = self._parser if len(body) <= PARSER_KEPT_BYTES else simdjson.Parser()
             document: Any = parser.parse(body)
             if len(document) != len(self.names):
                 return None
