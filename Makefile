@@ -42,5 +42,5 @@ bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: and i
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers) $(if $(QUICK),--quick) --json bench.json --picture bench.png
 
 clean: ## remove .venv and what tools left; models stay
-	rm -rf $(VENV) build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-triton-client build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

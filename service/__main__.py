@@ -1,6 +1,7 @@
 """``python -m service``: serve the artifacts, check that all of them could be served, or ask a service that runs."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ def _predict(arguments: dict[str, Any]) -> int:
 
 
 def _serve(settings: Settings) -> int:
+    gc.disable()  # what is imported stays: to look for garbage in it is a tenth of the start; the server enables it
     from service import server  # noqa: PLC0415 - torch takes a second to import, and --help should not
 
     return server.run(settings)

@@ -14,15 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import openapi, problems
+from service import media, openapi, problems
 from service.door import Door
 from service.metrics import Metrics
 from service.predictor import resolve_device
 from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem, WrongValues
 from service.resolve import Resolver
-from service.routes import chosen, models, parameters, predictions, probes
+from service.routes import chosen, models, parameters, predictions, probes, v2, v2_models, v2_statistics
 from service.settings import Settings
 from service.store import Store
+from service.v2 import error as v2_error
 
 log = logging.getLogger("calibrant")
 
@@ -58,11 +59,16 @@ def create_app(settings: Settings) -> Door:
     app.include_router(probes.router(resolver, metrics))
     app.include_router(models.router(store, resolver))
     for prefix in chosen.PREFIXES:
-        app.include_router(predictions.router(prefix, resolver, settings), prefix=prefix)
+        app.include_router(predictions.router(prefix, resolver, settings, metrics), prefix=prefix)
         app.include_router(parameters.router(prefix, resolver), prefix=prefix)
         app.include_router(models.report_router(prefix, resolver), prefix=prefix)
+    app.include_router(v2.server_router(resolver, app.version))
+    app.include_router(v2.repository_router(store, resolver, settings))
+    app.include_router(v2_statistics.router(store, resolver, metrics))
+    for prefix in (chosen.MODEL, chosen.VERSION):
+        app.include_router(v2_models.router(prefix, resolver, settings, metrics))
     openapi.install(app, resolver)
-    _handle_errors(app)
+    _handle_errors(app, metrics)
     return Door(app, resolver, settings, metrics)
 
 
@@ -75,38 +81,41 @@ async def _follow(store: Store, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-def _handle_errors(app: FastAPI) -> None:
-    """Every error becomes a problem; the foreign ones are translated here, and only here."""
+def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+    """Every error becomes a problem, and is counted; the foreign ones are translated here, and only here."""
 
-    async def own(_: Request, error: Exception) -> Response:
-        return _response(cast("Problem", error))
+    def response(request: Request, problem: Problem) -> Response:
+        metrics.failed(problem.kind)
+        if v2_error.is_below(request.scope["path"]):
+            return Response(v2_error.body(problem), v2_error.status(problem), problem.headers, media.JSON)
+        return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
 
-    async def routing(_: Request, error: Exception) -> Response:
+    async def own(request: Request, error: Exception) -> Response:
+        return response(request, cast("Problem", error))
+
+    async def routing(request: Request, error: Exception) -> Response:
         http = cast("HTTPException", error)
         if http.status_code == 405:
-            return _response(MethodNotAllowed("this path has other methods", headers=dict(http.headers or {})))
-        return _response(NotFound("there is nothing at this path; /docs lists what there is"))
+            problem = MethodNotAllowed("this path has other methods", headers=dict(http.headers or {}))
+            return response(request, problem)
+        return response(request, NotFound("there is nothing at this path; /docs lists what there is"))
 
-    async def query(_: Request, error: Exception) -> Response:
+    async def query(request: Request, error: Exception) -> Response:
         invalid = cast("RequestValidationError", error).errors()
         faults = [Fault(": ".join(map(str, fault["loc"])), fault["msg"]) for fault in invalid]
-        return _response(WrongValues("a parameter of the request is wrong", faults=faults))
+        return response(request, WrongValues("a parameter of the request is wrong", faults=faults))
 
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it
 
-    async def unforeseen(_: Request, __: Exception) -> Response:
-        return _response(Failed("the service failed; its log says why"))
+    async def unforeseen(request: Request, __: Exception) -> Response:
+        return response(request, Failed("the service failed; its log says why"))
 
     app.add_exception_handler(Problem, own)
     app.add_exception_handler(HTTPException, routing)
     app.add_exception_handler(RequestValidationError, query)
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, unforeseen)
-
-
-def _response(problem: Problem) -> Response:
-    return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
 
 
 def _version() -> str:

@@ -19,8 +19,12 @@ from service.settings import Settings
 from service.store import Served
 
 PREDICT = "/predict"
+# Where a route leaves the name of the model that it found, so that its response is counted for it.
+MODEL_IN_SCOPE = "calibrant.model"
 _JSON = media.JSON.encode()
-Target: TypeAlias = tuple[str | None, str | None]
+# What a request is counted under whose path is no route.
+OTHER = "other"
+Target: TypeAlias = tuple[str, str | None, str | None]
 
 
 @dataclass(slots=True)
@@ -73,43 +77,40 @@ class Door:
         if target is None:
             await self._route(scope, identity, started, receive, send)
             return
-        try:
-            reply = await self._predict(target, headers, identity, started, receive)
-        except ClientDisconnect:
-            return
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
-        await send({"type": "http.response.body", "body": reply.body})
-
-    async def _predict(
-        self, target: Target, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive
-    ) -> Reply:
         served = None
+        route, model, version = target
         try:
-            served = self.resolver.served(*target)
+            served = self.resolver.served(model, version)
             outcome: Answer | Problem = await predict(served, headers, receive, self.settings)
         except Problem as problem:
             outcome = problem
-        return self.reply(served, outcome, identity, started)
+        except ClientDisconnect:
+            return
+        reply = self.reply(route, served, outcome, identity, started)
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    def reply(self, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float) -> Reply:
-        """Count what came of a prediction, and word it, the same through every door."""
-        model = served.model if served else ""
+    def reply(
+        self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
+    ) -> Reply:
+        """Count what came of a request, and word it, the same through every door."""
+        model, version = (served.model, served.number) if served else ("", 0)
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
-            reply = problem_reply(outcome, identity)
+            reply = _problem_reply(outcome, identity)
         else:
-            self._metrics.predicted(model, outcome.entry, outcome.out_of_range)
+            self._metrics.predicted(model, version, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
-        self._metrics.responded(PREDICT, model, reply.status, perf_counter() - started)
+        self._metrics.responded(route, model, reply.status, perf_counter() - started)
         return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
-                route = getattr(scope.get("route"), "path", "other")
-                self._metrics.responded(route, "", message["status"], perf_counter() - started)
+                route, model = getattr(scope.get("route"), "path", OTHER), scope.get(MODEL_IN_SCOPE, "")
+                self._metrics.responded(route, model, message["status"], perf_counter() - started)
             await send(message)
 
         if scope["method"] == "HEAD":
@@ -118,18 +119,18 @@ class Door:
 
 
 def predict_target(path: str) -> Target | None:
-    """The model and version that a predict path names, None for each it does not; None for any other path."""
+    """The route of a predict path, and the model and version that it names or None; None for any other path."""
     if path == PREDICT:
-        return None, None
+        return PREDICT, None, None
     match path.split("/"):
         case ["", "models", model, "predict"] if model:
-            return model, None
+            return "/models/{model}/predict", model, None
         case ["", "models", model, "versions", version, "predict"] if model and version:
-            return model, version
+            return "/models/{model}/versions/{version}/predict", model, version
     return None
 
 
-def problem_reply(problem: Problem, identity: bytes) -> Reply:
+def _problem_reply(problem: Problem, identity: bytes) -> Reply:
     """A problem as a response."""
     headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
     return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())

@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from service.entry import Closed, Entry, Expired, Miscounted, Refused, Rows
+from service.executions import Executions
 from service.outputs import Outputs
 
 # A worker's block: this many times the loop's bound, as a hop between threads costs about 0.1 ms.
@@ -57,6 +58,7 @@ class Engine:
         max_wait: float = 0.0,
     ) -> None:
         """`run` must be callable from the loop and from `worker` at once; times are in seconds."""
+        self.executions = Executions()
         self._run = run
         self._worker = worker
         self._max_queue_rows = max_queue_rows
@@ -210,6 +212,7 @@ class Engine:
                 self._large.append(entry)
 
     def _measure(self, rows: int, seconds: float) -> None:
+        self.executions.add(rows, seconds)
         self._rate += _RATE_SMOOTHING * (rows / max(seconds, 1e-9) - self._rate)
 
     def _fail(self, entry: Entry, error: Exception) -> None:
@@ -223,6 +226,8 @@ class Engine:
         entry.settled = True
         self._queued_rows -= len(entry.rows)
         if not entry.cancelled:
+            if entry.error:
+                self.executions.failed.add(perf_counter() - entry.arrived)
             entry.reply(entry)
 
 

@@ -37,6 +37,10 @@ class Miscounted(EngineError):
     """The model gave another number of rows than it was given."""
 
 
+def _tell_nobody(_: "Entry") -> None:
+    """For who looks at `settled` instead."""
+
+
 class Entry:
     """One request's rows ``[N, features]``; `reply` is called once, on the loop, with the entry itself.
 
@@ -50,10 +54,10 @@ class Entry:
         "start", "stop", "waited",
     )  # fmt: skip
 
-    def __init__(self, rows: Rows, reply: Callable[["Entry"], None], deadline: float = math.inf) -> None:
+    def __init__(self, rows: Rows, deadline: float = math.inf, reply: Callable[["Entry"], None] = _tell_nobody) -> None:
         self.rows = rows
-        self.reply = reply
         self.deadline = deadline
+        self.reply = reply
         self.arrived = perf_counter()
         self.outputs: Outputs | None = None
         self.error: Exception | None = None

@@ -5,13 +5,20 @@ from collections.abc import Sequence
 from service.problems import NotAcceptable, UnsupportedMedia
 
 JSON = "application/json"
+BYTES = "application/octet-stream"
+_JSON = JSON.encode()
 SAFETENSORS = "application/vnd.safetensors"
 
 
 def check_json(content_type: bytes | None, content_encoding: bytes | None) -> None:
     """Raise UnsupportedMedia unless the body is said to be JSON, and not compressed."""
-    if content_type is None or content_type.partition(b";")[0].strip().lower() != JSON.encode():
+    if content_type != _JSON and (content_type or b"").partition(b";")[0].strip().lower() != _JSON:
         raise UnsupportedMedia(f"send the body with `Content-Type: {JSON}`", headers={"accept-post": JSON})
+    check_not_compressed(content_encoding)
+
+
+def check_not_compressed(content_encoding: bytes | None) -> None:
+    """Raise UnsupportedMedia where the body is compressed."""
     if content_encoding and content_encoding.strip().lower() != b"identity":
         raise UnsupportedMedia("the body is compressed; send it as it is", headers={"accept-encoding": "identity"})
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,28 @@ class _Model:
         self.out_of_range += int(events[:, 4].sum())
 
 
+@dataclass(slots=True)
+class Predicted:
+    """What one version has predicted: requests, their rows, and the seconds that they waited and that the model ran.
+
+    `last` is when the last of them was queued, by ``perf_counter``.
+    """
+
+    requests: int = 0
+    rows: int = 0
+    waited: float = 0.0
+    ran: float = 0.0
+    last: float | None = None
+
+    def count(self, events: NDArray[np.float64]) -> None:
+        """Add these events, in their order."""
+        self.requests += len(events)
+        self.rows += int(events[:, 3].sum())
+        self.waited += float(events[:, 0].sum())
+        self.ran += float(events[:, 1].sum())
+        self.last = float(events[-1, 5])
+
+
 class Metrics(Collector):
     """What one process has counted; every method is called on the event loop.
 
@@ -60,10 +83,11 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self._responses: list[tuple[str, str, int, float]] = []
-        self._predictions: list[tuple[str, float, float, int, int, int]] = []
+        self._predictions: list[tuple[str, int, float, float, int, int, int, float]] = []
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._seconds: dict[str, _Histogram] = defaultdict(lambda: _Histogram(_SECONDS))
         self._models: dict[str, _Model] = defaultdict(_Model)
+        self._versions: dict[tuple[str, int], Predicted] = defaultdict(Predicted)
         self._problems: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -74,13 +98,20 @@ class Metrics(Collector):
         if len(self._responses) >= _COUNTED_TOGETHER:
             self._count()
 
-    def predicted(self, model: str, entry: Entry, out_of_range: int) -> None:
+    def predicted(self, model: str, version: int, entry: Entry, out_of_range: int) -> None:
         """A request's rows were predicted, so many of them out of range."""
-        self._predictions.append((model, entry.waited, entry.ran, entry.batch, len(entry.rows), out_of_range))
+        self._predictions.append(
+            (model, version, entry.waited, entry.ran, entry.batch, len(entry.rows), out_of_range, entry.arrived)
+        )
 
     def failed(self, kind: str) -> None:
-        """A prediction was refused with a problem of this kind."""
+        """A request was answered with a problem of this kind."""
         self._problems[kind] += 1
+
+    def version(self, model: str, number: int) -> Predicted:
+        """What this version has predicted since the process began."""
+        self._count()
+        return self._versions[model, number]
 
     def _count(self) -> None:
         responses, self._responses = self._responses, []
@@ -89,9 +120,10 @@ class Metrics(Collector):
         for route in {response[0] for response in responses}:
             seconds = [response[3] for response in responses if response[0] == route]
             self._seconds[route].observe(np.array(seconds))
-        for model in {prediction[0] for prediction in predictions}:
-            events = [prediction[1:] for prediction in predictions if prediction[0] == model]
-            self._models[model].count(np.array(events, dtype=np.float64))
+        for version in {prediction[:2] for prediction in predictions}:
+            events = np.array([event[2:] for event in predictions if event[:2] == version], dtype=np.float64)
+            self._models[version[0]].count(events)
+            self._versions[version].count(events)
 
     def exposition(self) -> bytes:
         """https://prometheus.io/docs/instrumenting/exposition_formats/."""
@@ -104,7 +136,7 @@ class Metrics(Collector):
         for (route, model, status), count in self._requests.items():
             requests.add_metric([route, model, str(status)], count)
         yield requests
-        yield _counter("problems", "Predictions refused, by kind of problem.", "kind", self._problems)
+        yield _counter("problems", "Problems answered, by kind.", "kind", self._problems)
         yield _histogram("request_seconds", "From a request's headers to its response.", "route", self._seconds)
         models = self._models.items()
         waited = {model: counted.waited for model, counted in models}

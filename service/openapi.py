@@ -1,6 +1,7 @@
 """The OpenAPI document: the problems that any route can answer with, and examples from today's default model."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
@@ -8,13 +9,17 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service import media, problems
+from service.artifact import Column
 from service.problems import Problem
 from service.resolve import Resolver
 from service.store import Served
+from service.v2.documents import InferenceRequest
+from service.v2.signature import READINGS
 
 Document: TypeAlias = dict[str, Any]
 
 _TABLE_PATHS = ("/predict", "/activations")
+_TENSOR_PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
 
 class FaultDocument(BaseModel):
@@ -58,10 +63,11 @@ def install(app: FastAPI, resolver: Resolver) -> None:
 
 def _whole(app: FastAPI) -> Document:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas = document["components"]["schemas"]
-    schemas |= schema.pop("$defs")
-    schemas["ProblemDocument"] = schema
+    for model in (ProblemDocument, InferenceRequest):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs")
+        schemas[model.__name__] = schema
     return document
 
 
@@ -82,4 +88,12 @@ def _with_examples(document: Document, served: Served) -> Document:
     document = copy.deepcopy(document)
     for path in _TABLE_PATHS:
         document["paths"][path]["post"]["requestBody"]["content"][media.JSON]["schema"] = table
+    for path in _TENSOR_PATHS:
+        document["paths"][path]["post"]["requestBody"]["content"][media.JSON]["example"] = _tensors(features)
     return document
+
+
+def _tensors(features: Sequence[Column]) -> Document:
+    """Two rows, as the Open Inference Protocol has them."""
+    data = [[feature.minimum for feature in features], [feature.maximum for feature in features]]
+    return {"inputs": [{"name": READINGS, "shape": [2, len(features)], "datatype": "FP32", "data": data}]}

@@ -36,8 +36,6 @@ class Outputs:
 
     def not_finite(self, start: int, stop: int) -> list[int]:
         """Which rows of a request, counted from its own first, have a prediction that is not finite."""
-        if self.finite:
-            return []
         rows: list[int] = np.flatnonzero(~np.isfinite(self.predictions[start:stop]).all(axis=1)).tolist()
         return rows
 

@@ -13,6 +13,7 @@ from starlette.types import Receive
 
 from service import body, media
 from service.entry import Closed, Entry, Expired, Refused, Rows
+from service.outputs import Outputs
 from service.problems import (
     MAX_FAULTS,
     DeadlinePassed,
@@ -57,19 +58,25 @@ async def predict(served: Served, headers: Mapping[bytes, bytes], receive: Recei
     """Answer one request; raises Problem, or ClientDisconnect where nobody waits any more."""
     deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
     rows = await read_rows(served, headers, receive, settings.max_body_bytes)
-    settled: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-    entry = Entry(rows, settled.set_result, deadline)
+    return answer(served, await settled(served, rows, deadline, receive))
+
+
+async def settled(served: Served, rows: Rows, deadline: float, receive: Receive) -> Entry:
+    """Have the engine run the rows; raises Problem where it does not, ClientDisconnect where nobody waits any more."""
+    entry = Entry(rows, deadline)
     try:
         if served.engine.submit(entry):
-            await settled
-        else:
-            await _settled_or_gone(settled, receive)
+            await asyncio.sleep(0)  # the turn that runs it comes before this task's next step
+        if not entry.settled:
+            await _settled_or_gone(entry, receive)
     except (asyncio.CancelledError, ClientDisconnect):
         entry.cancel()
         raise
     except (Refused, Closed) as error:
+        served.engine.executions.failed.add(0.0)
         raise problem(error) from error
-    return answer(served, entry)
+    check(served, entry)
+    return entry
 
 
 def timeout_seconds(sent: bytes | None, settings: Settings) -> float:
@@ -82,8 +89,10 @@ def timeout_seconds(sent: bytes | None, settings: Settings) -> float:
     return min(int(sent[:20]), settings.request_timeout_ms) / 1000
 
 
-async def _settled_or_gone(settled: asyncio.Future[Entry], receive: Receive) -> None:
+async def _settled_or_gone(entry: Entry, receive: Receive) -> None:
     """Wait for the entry; raises ClientDisconnect when its client hangs up before."""
+    settled: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+    entry.reply = settled.set_result
     gone = asyncio.ensure_future(receive())
     either: list[asyncio.Future[Any]] = [settled, gone]
     try:
@@ -94,21 +103,25 @@ async def _settled_or_gone(settled: asyncio.Future[Entry], receive: Receive) -> 
         gone.cancel()
 
 
-def answer(served: Served, entry: Entry) -> Answer:
-    """What a settled entry says to its client; raises Problem."""
-    outputs, start, stop = entry.outputs, entry.start, entry.stop
+def check(served: Served, entry: Entry) -> Outputs:
+    """The outputs of a settled entry; raises Problem where it has none, or where a prediction is not finite."""
+    outputs = entry.outputs
     if outputs is None:
         raise problem(entry.error) from entry.error
-    if bad := outputs.not_finite(start, stop):
+    if not outputs.finite and (bad := outputs.not_finite(entry.start, entry.stop)):
         first = served.columns.names[0]
         faults = [Fault(pointer((first, row)), "this row's prediction is not finite") for row in bad[:MAX_FAULTS]]
         raise WrongValues("the network's answer is beyond float32", faults=faults)
-    outside = outputs.outside(start, stop)
-    parts: list[bytes] = []
-    for before, column in zip(served.json_before_targets, outputs.json_columns(start, stop), strict=True):
-        parts += (before, column)
-    parts += (b'},"out_of_range":', orjson.dumps(outside) if outside else b"[]", b"}")
-    return Answer(b"".join(parts), len(outside), entry)
+    return outputs
+
+
+def answer(served: Served, entry: Entry) -> Answer:
+    """What a settled entry says to its client; raises Problem."""
+    outputs = check(served, entry)
+    outside = outputs.outside(entry.start, entry.stop)
+    rows = orjson.dumps(outside) if outside else b"[]"
+    body = served.json_answer % (*outputs.json_columns(entry.start, entry.stop), rows)
+    return Answer(body, len(outside), entry)
 
 
 def problem(error: Exception | None) -> Problem:

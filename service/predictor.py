@@ -45,8 +45,9 @@ class Predictor:
         if len(rows) <= BLOCK_ROWS:
             predictions = self._forward(rows)
         else:
-            blocks = range(0, len(rows), BLOCK_ROWS)
-            predictions = np.concatenate([self._forward(rows[at : at + BLOCK_ROWS]) for at in blocks])
+            predictions = np.empty((len(rows), len(self.manifest.targets)), dtype=np.float32)
+            for at in range(0, len(rows), BLOCK_ROWS):
+                predictions[at : at + BLOCK_ROWS] = self._forward(rows[at : at + BLOCK_ROWS])
         outside = (rows < self._minimum) | (rows > self._maximum)
         return Outputs(predictions, outside[:, 0] if outside.shape[1] == 1 else np.any(outside, axis=1))
 

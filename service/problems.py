@@ -11,6 +11,7 @@ Problem
 ├── WrongValues       422  parseable, and wrong; `faults` say where
 ├── HeadTooLarge      431  more bytes of headers than the limit allows
 ├── Failed            500  a fault of the service; never of what a client sent
+├── NotSupported      501  of a protocol's extension that there is not
 ├── Unavailable       503  not ready; carries Retry-After
 │   └── Overloaded    503  refused: the queue is full
 └── DeadlinePassed    504  not answered in the time that the client gave
@@ -140,6 +141,13 @@ class Failed(Problem):
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     kind = "failed"
+
+
+class NotSupported(Problem):
+    """The request needs a part of a protocol that this service does not have."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+    kind = "not-supported"
 
 
 class Unavailable(Problem):

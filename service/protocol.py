@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service import request_id
-from service.door import Door, Reply, problem_reply
+from service.door import OTHER, Door, Reply
 from service.entry import EngineError, Entry
 from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
 from service.predict import Answer, answer
@@ -134,22 +134,24 @@ class Connection(HttpToolsProtocol):
     def _submit(self, plain: PlainHead, data: bytes) -> bool:
         """Queue the rows; false where another door has to say why not."""
         try:
-            served = self._door.resolver.served(*plain.target)
+            _, model, version = plain.target
+            served = self._door.resolver.served(model, version)
             rows = served.columns.from_json(data[len(data) - plain.content_length :])
-            entry = Entry(rows, partial(self._reply, served), self._started + plain.timeout_seconds)
+            entry = Entry(rows, self._started + plain.timeout_seconds, partial(self._reply, plain.target[0], served))
             served.engine.submit(entry)
         except (Problem, EngineError):
             return False
         self._entry = entry
         return True
 
-    def _reply(self, served: Served, entry: Entry) -> None:
+    def _reply(self, route: str, served: Served, entry: Entry) -> None:
         self._entry = None
         try:
             outcome: Answer | Problem = answer(served, entry)
         except Problem as problem:
             outcome = problem
-        self._write(self._door.reply(served, outcome, request_id.make(), self._started), close=self._stopping)
+        reply = self._door.reply(route, served, outcome, request_id.make(), self._started)
+        self._write(reply, close=self._stopping)
         self.server_state.total_requests += 1
         self._since = self.loop.time()
         self._take_held()
@@ -187,11 +189,6 @@ class Connection(HttpToolsProtocol):
         self._idle_bytes = 0
         self._since = self.loop.time()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; what follows a chunked body is none, and is dropped."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Its head is whole: refuse it, or learn it, and let uvicorn go on."""
         if self._head_is_too_large():
@@ -204,6 +201,7 @@ class Connection(HttpToolsProtocol):
         self._idle_bytes = 0
         self._since = self.loop.time()
         super().on_headers_complete()
+        self.headers = []  # what follows a chunked body is no header of this request
         if self._stopping:
             self.cycle.keep_alive = False
         if self._candidate is not None:
@@ -288,7 +286,9 @@ class Connection(HttpToolsProtocol):
         if of_this_request and self.cycle is not None and self.cycle.response_started:
             self.transport.close()
         elif not self.transport.is_closing():
-            self._write(problem_reply(problem, request_id.make()), close=True)
+            waited = self.loop.time() - self._since
+            reply = self._door.reply(OTHER, None, problem, request_id.make(), perf_counter() - waited)
+            self._write(reply, close=True)
 
     def _check_time(self) -> None:
         """Close a connection on which a request does not arrive in time, or on which none comes any more."""

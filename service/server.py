@@ -64,6 +64,7 @@ def _application(settings: Settings) -> Door:
     door = create_app(settings)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
+    gc.enable()
     return door
 
 

@@ -30,7 +30,10 @@ _Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 class Served:
-    """A ready version, and what it answers with; what its JSON answers begin with is written once."""
+    """A ready version, and what it answers with.
+
+    `json_answer` is its answers' JSON, with ``%b`` for each target's array and for that of the rows out of range.
+    """
 
     def __init__(self, number: int, predictor: Predictor, columns: Columns, engine: Engine) -> None:
         self.model = predictor.manifest.model
@@ -38,9 +41,11 @@ class Served:
         self.predictor = predictor
         self.columns = columns
         self.engine = engine
-        targets = [orjson.dumps(target.name) + b":" for target in predictor.manifest.targets]
-        start = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
-        self.json_before_targets = [start + targets[0], *(b"," + target for target in targets[1:])]
+        targets = b",".join(
+            [orjson.dumps(target.name).replace(b"%", b"%%") + b":%b" for target in predictor.manifest.targets]
+        )
+        whose = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
+        self.json_answer = whose + targets + b'},"out_of_range":%b}'
 
     def json(self, document: dict[str, object]) -> bytes:
         """A document, arrays in it as they are, behind the model and the version that it is of."""

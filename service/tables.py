@@ -17,7 +17,11 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Beyond this, an error names the first bad value of each column only: to word millions costs more than to answer.
 NAME_ALL_FAULTS_BYTES = 64 * 2**10
 # From here on a parser that gives arrays is faster than one that gives Python floats.
-_LARGE_BYTES = 1024
+_ARRAYS_BYTES = 256
+# A parser keeps the memory that its largest body needed, some ten times the body: beyond this, each body has its own.
+_PARSER_KEPT_BYTES = 2 * 2**20
+# Each value of a column is within float32 where the sum of their squares is within this.
+_WITHIN = FLOAT32_MAX**2
 
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -45,17 +49,39 @@ class Columns:
         # An error is made for each wrong key, so that a body of a million keys must not reach the validator.
         self._max_quotes = 1_000 + sum(2 + name.count('"') for name in names)
         self._brackets = len(names) + sum(name.count("[") for name in names)
+        self._parser = simdjson.Parser()
         # The validator itself: the adapter around it adds as much time again.
         self._validate = _adapter(self.names, Annotated[list[_Number], FailFast()]).validator.validate_json
         self._all_faults = _adapter(self.names, list[_Number])
 
     def from_json(self, body: bytes) -> Rows:
         """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge."""
+        arrays = self._arrays(body) if len(body) >= _ARRAYS_BYTES else None
+        return self._rows(self._validated(body) if arrays is None else arrays)
+
+    def _arrays(self, body: bytes) -> list[NDArray[np.float64]] | None:
+        """The columns, without a Python float each; None wherever the validator has to have a look.
+
+        simdjson keeps duplicate keys and flattens nested arrays: there is neither where there are as many keys and as
+        many arrays as columns. The rest it refuses as strictly as the validator, which then says what is wrong.
+        """
+        if body[:1] != b"{" or b"\\" in body or not _occurs(body, b"[", self._brackets):
+            return None
+        try:
+            parser = self._parser if len(body) <= _PARSER_KEPT_BYTES else simdjson.Parser()
+            document: Any = parser.parse(body)
+            if len(document) != len(self.names):
+                return None
+            columns = [np.frombuffer(document[name].as_buffer(of_type="d")) for name in self.names]
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+            return None
+        within = all(column.dot(column) <= _WITHIN or np.abs(column).max() <= FLOAT32_MAX for column in columns)
+        return columns if within else None
+
+    def _validated(self, body: bytes) -> list[list[float]]:
         quotes = body.count(b'"')
         if quotes > self._max_quotes:
             raise WrongValues("the body has far more strings than this model has columns")
-        if len(body) >= _LARGE_BYTES and (arrays := self._arrays(body, quotes)) is not None:
-            return self._rows(arrays)
         try:
             table = self._validate(body)
         except ValidationError as error:
@@ -63,30 +89,14 @@ class Columns:
         # Validated, so its only strings are its keys: as many as columns, unless one came twice.
         if quotes != 2 * len(self.names) and len(_STRING.findall(body)) != len(self.names):
             raise WrongValues("a column is given twice", faults=[Fault("", "has a duplicate key")])
-        return self._rows([table[name] for name in self.names])
-
-    def _arrays(self, body: bytes, quotes: int) -> list[NDArray[np.float64]] | None:
-        """The columns of a large body, without a Python float each; None wherever the validator has to have a look.
-
-        simdjson takes the first of two equal keys and flattens nested arrays: there is neither where there are as many
-        strings and arrays as columns. The rest it refuses as strictly as the validator, which then says what is wrong.
-        """
-        if quotes != 2 * len(self.names) or body.count(b"[") != self._brackets or b"\\" in body or body[:1] != b"{":
-            return None
-        try:
-            document: Any = simdjson.Parser().parse(body)
-            columns = [np.frombuffer(document[name].as_buffer(of_type="d")) for name in self.names]
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
-            return None
-        within = all(column.min() >= -FLOAT32_MAX and column.max() <= FLOAT32_MAX for column in columns if len(column))
-        return columns if within else None
+        return [table[name] for name in self.names]
 
     def _rows(self, columns: Sequence[Sequence[float] | NDArray[np.float64]]) -> Rows:
         count = len(columns[0])
         if count > self._max_rows:
             raise TooLarge(f"{count} rows are more than the {self._max_rows} that one request may have")
         if len(columns) == 1:
-            return np.array(columns, dtype=np.float32).T
+            return np.asarray(columns[0], dtype=np.float32).reshape(-1, 1)
         faults = [
             Fault(pointer((name,)), f"has {len(column)} values, {self.names[0]} has {count}")
             for name, column in zip(self.names, columns, strict=True)
@@ -125,3 +135,13 @@ def _adapter(names: Sequence[str], column: object) -> TypeAdapter[dict[str, list
 def _summary(faults: Sequence[Fault], count: int) -> str:
     first = f"{faults[0].pointer or 'the body'} {faults[0].detail}"
     return first if count == 1 else f"{first} (the first of {count} errors)"
+
+
+def _occurs(body: bytes, what: bytes, times: int) -> bool:
+    """Whether `what` is in the body exactly so often; looking for it is many times faster than counting it."""
+    at = -1
+    for _ in range(times):
+        at = body.find(what, at + 1)
+        if at < 0:
+            return False
+    return body.find(what, at + 1) < 0

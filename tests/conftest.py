@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from running import Running, publish, serving
+from tensors import index
+from training.__main__ import main as train
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +23,22 @@ def service(thermometer: Path) -> Iterator[Running]:
     """A ready service of the thermometer; for tests that change nothing."""
     with serving(thermometer) as running:
         running.until_ready()
+        yield running
+
+
+WINE = "acid,sugar,score,price\n" + "\n".join(f"{row},{row * row % 7},{row % 3},{2 * row}" for row in range(12))
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service of the thermometer, and of a wine with two features and two targets, version 1 of which is labelled."""
+    artifacts = tmp_path_factory.mktemp("both")
+    publish(artifacts)
+    data = artifacts.parent / "wine.csv"
+    data.write_text(WINE)
+    for _ in range(2):
+        publish(artifacts, "--data", str(data), "--target", "score", "--target", "price", "--model", "wine")
+    assert train(["label", "wine", "candidate", "1", "--artifacts", str(artifacts)]) == 0
+    with serving(artifacts, "--max-rows", "1000000") as running:
+        running.until(lambda client: len(index(client, ready=True)) == 3)
         yield running

@@ -6,8 +6,9 @@ They are coroutines, as FastAPI runs plain functions in threads.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
-from fastapi import Path
+from fastapi import Path, Request
 
+from service.door import MODEL_IN_SCOPE
 from service.resolve import Resolver
 from service.store import Served
 
@@ -23,16 +24,21 @@ VersionReference: TypeAlias = Annotated[
 
 
 def served_at(prefix: str, resolver: Resolver) -> Callable[..., Awaitable[Served]]:
-    """The dependency that finds the ready version that a path with this prefix names."""
+    """The dependency that finds the ready version that a path with this prefix names, and notes it for the metrics."""
 
-    async def of_default() -> Served:
-        return resolver.served()
+    async def of_default(request: Request) -> Served:
+        return of(request)
 
-    async def of_model(model: ModelName) -> Served:
-        return resolver.served(model)
+    async def of_model(request: Request, model: ModelName) -> Served:
+        return of(request, model)
 
-    async def of_version(model: ModelName, version: VersionReference) -> Served:
-        return resolver.served(model, version)
+    async def of_version(request: Request, model: ModelName, version: VersionReference) -> Served:
+        return of(request, model, version)
+
+    def of(request: Request, model: str | None = None, version: str | None = None) -> Served:
+        served = resolver.served(model, version)
+        request.scope[MODEL_IN_SCOPE] = served.model
+        return served
 
     found: dict[str, Callable[..., Awaitable[Served]]] = {DEFAULT: of_default, MODEL: of_model, VERSION: of_version}
     return found[prefix]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import media
+from service.metrics import Metrics
 from service.predict import predict, read_rows
 from service.problems import TooLarge
 from service.resolve import Resolver
@@ -40,7 +41,7 @@ class Activations(BaseModel):
     activations: dict[str, list[list[float]]]
 
 
-def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
+def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
     """POST /predict and /activations for the version that the prefix names."""
     routes = APIRouter(tags=["predictions"], dependencies=[Depends(query.only())])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
@@ -49,6 +50,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings) -> APIRouter:
     async def predictions(served: Chosen, request: Request) -> Response:
         """One array for each feature in; one for each target out, and the rows that lie outside the training range."""
         answer = await predict(served, dict(request.headers.raw), request.receive, settings)
+        metrics.predicted(served.model, served.number, answer.entry, answer.out_of_range)
         headers = {"server-timing": answer.server_timing().decode()}
         return Response(answer.body, headers=headers, media_type=media.JSON)
 

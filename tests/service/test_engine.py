@@ -59,7 +59,7 @@ def engine(run: Callable[[Rows], Outputs], cost: Cost = CHEAP, **limits: float) 
 def submit(to: Engine, values: list[float], deadline: float = math.inf) -> tuple[Entry, asyncio.Future[Entry]]:
     """Queue one column of values."""
     settled: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-    entry = Entry(np.array(values, dtype=np.float32).reshape(-1, 1), settled.set_result, deadline)
+    entry = Entry(np.array(values, dtype=np.float32).reshape(-1, 1), deadline, settled.set_result)
     to.submit(entry)
     return entry, settled
 

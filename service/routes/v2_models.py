@@ -1,0 +1,162 @@
+"""The Open Inference Protocol: a model's metadata, its readiness, and inference."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
+
+from service import body, media
+from service.metrics import Metrics
+from service.outputs import Outputs
+from service.predict import TIMEOUT_HEADER, Answer, check, settled, timeout_seconds
+from service.resolve import Resolver
+from service.routes.chosen import served_at
+from service.routes.v2 import routes
+from service.settings import Settings
+from service.store import Served
+from service.v2.error import PREFIX
+from service.v2.request import HEADER_LENGTH, read
+from service.v2.response import write
+from service.v2.signature import OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
+
+# What takes longer than about a millisecond to read or to write leaves the event loop.
+_LARGE_BYTES = 64 * 2**10
+_LARGE_ROWS = 8192
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+class ModelReady(BaseModel):
+    """The model serves."""
+
+    name: str
+    ready: Literal[True] = True
+
+
+class TensorMetadata(BaseModel):
+    """A tensor; -1 in its shape stands for any number of rows."""
+
+    name: str
+    datatype: Literal["FP32", "BOOL"]
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """A model, its versions that are ready, and the tensors of the one that answers."""
+
+    name: str
+    versions: list[str]
+    platform: Literal["pytorch_torchscript"]
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class OutputTensor(TensorMetadata):
+    """An output, its values in `data` or, with `binary_data_size` in its parameters, behind the JSON."""
+
+    data: list[float | bool] | None = None
+    parameters: dict[Literal["binary_data_size"], int] | None = None
+
+
+class InferenceResponse(BaseModel):
+    """The outputs that were asked for, and what gave them."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {media.JSON: {"schema": {"$ref": "#/components/schemas/InferenceRequest"}}, media.BYTES: _BINARY},
+    }
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {media.BYTES: _BINARY}}}
+
+
+def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
+    """The protocol's paths below the version that the prefix names."""
+    models = routes()
+    path = PREFIX + prefix
+    Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
+
+    @models.get(path, summary="A model's tensors")
+    async def metadata(served: Chosen) -> ModelMetadata:
+        """One input of all features, and the outputs that are given where none is asked for by name."""
+        versions = resolver.model(served.model).versions.values()
+        signature = _signature(served, settings)
+        return ModelMetadata(
+            name=served.model,
+            versions=[str(version.number) for version in versions if version.served],
+            platform="pytorch_torchscript",
+            inputs=[TensorMetadata(name=READINGS, datatype="FP32", shape=[-1, len(signature.features)])],
+            outputs=[
+                TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
+                TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
+            ],
+        )
+
+    @models.get(path + "/ready", summary="Does a model serve")
+    async def ready(served: Chosen) -> ModelReady:
+        """200 when it does, else 503 with the reason."""
+        return ModelReady(name=served.model)
+
+    @models.post(
+        path + "/infer",
+        summary="Infer",
+        openapi_extra=_REQUEST,
+        response_model=InferenceResponse,
+        responses=_RESPONSES,
+    )
+    async def infer(served: Chosen, request: Request) -> Response:
+        """Tensors in, as JSON or as bytes behind it; tensors out, each in the form that is asked for."""
+        started = perf_counter()
+        headers = dict(request.headers.raw)
+        timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
+        media.check_not_compressed(headers.get(b"content-encoding"))
+        content = await body.read(request.receive, headers.get(b"content-length"), settings.max_body_bytes)
+        signature = _signature(served, settings)
+        inference = await _off_loop(len(content) > _LARGE_BYTES, read, content, headers.get(HEADER_LENGTH), signature)
+        deadline = started + min(timeout, inference.timeout_seconds or timeout)
+        entry = await settled(served, inference.rows, deadline, request.receive)
+        whole, own = check(served, entry), slice(entry.start, entry.stop)
+        outputs = Outputs(whole.predictions[own], whole.out_of_range[own])
+        version = str(served.number)
+        large = len(outputs) > _LARGE_ROWS
+        written = await _off_loop(large, write, inference, signature, served.model, version, outputs)
+        answer = Answer(written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
+        metrics.predicted(served.model, served.number, entry, answer.out_of_range)
+        return _response(answer, written.header_length)
+
+    return models
+
+
+def _signature(served: Served, settings: Settings) -> Signature:
+    targets = tuple(target.name for target in served.predictor.manifest.targets)
+    return Signature(served.columns.names, targets, settings.max_rows)
+
+
+def _response(answer: Answer, header_length: int | None) -> Response:
+    headers = {"server-timing": answer.server_timing().decode()}
+    if header_length is None:
+        return Response(answer.body, headers=headers, media_type=media.JSON)
+    headers[HEADER_LENGTH.decode()] = str(header_length)
+    return Response(answer.body, headers=headers, media_type=media.BYTES)
+
+
+async def _off_loop(
+    large: bool,  # noqa: FBT001 - read where it is called
+    function: Callable[_Parameters, _Result],
+    *arguments: _Parameters.args,
+    **keywords: _Parameters.kwargs,
+) -> _Result:
+    """Call it, in a thread where there is much to do."""
+    return await asyncio.to_thread(function, *arguments, **keywords) if large else function(*arguments, **keywords)
