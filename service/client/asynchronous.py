@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.client.errors import expecting
 from service.client.forms import Forms
-from service.client.prediction import Prediction
+from service.client.prediction import Prediction, off_the_loop
 from service.client.tables import table_of
 from service.client.transport import Transport
 from service.client.versions import Version, path
@@ -72,9 +73,10 @@ class AsyncClient:
         """
         deadline = self._deadline()
         answering = await self._version(model, version, deadline)
-        whole = table_of(table, answering)
+        whole = await asyncio.to_thread(table_of, table, answering)
         prediction = Prediction(self._transport, self._forms, whole, answering, interval, deadline)
-        appended: TableT = whole.with_answers(await prediction.answers(progress=progress))
+        answers = await prediction.answers(progress=progress)
+        appended: TableT = await off_the_loop(partial(whole.with_answers, answers), whole.rows)
         return appended
 
     async def version(self, model: str | None = None, version: str | int | None = None) -> Version:

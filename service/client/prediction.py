@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import httpx
 
@@ -18,6 +20,12 @@ AT_ONCE = 4
 BLOCK_ROWS = 50_000
 # A float64 takes at most 25 bytes of JSON, and a service takes 16 MiB unless it was told otherwise.
 BLOCK_VALUES = 600_000
+
+
+# So many are written, read or joined in less than a millisecond.
+_FEW_ROWS = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class Prediction:
             except ExceptionGroup as errors:
                 first = errors.exceptions[0]
             else:
-                return Answers.joined([answered[start] for start in sorted(answered)])
+                parts = [answered[start] for start in sorted(answered)]
+                return await off_the_loop(partial(Answers.joined, parts), self.table.rows)
         raise first
 
     async def _block(self, start: int, stop: int) -> Answers:
@@ -67,7 +76,7 @@ class Prediction:
     async def _request(self, start: int, stop: int) -> Answers:
         form = self.forms.best(in_arrow=self.table.in_arrow)
         columns = {name: column[start:stop] for name, column in self.table.columns.items()}
-        body = await asyncio.to_thread(form.write, columns)
+        body = await off_the_loop(partial(form.write, columns), stop - start)
         request = self.transport.request(
             "POST",
             f"{self.version.path}/predict",
@@ -83,7 +92,7 @@ class Prediction:
             if problem.status == 415 and self.forms.give_up(form):
                 return await self._request(start, stop)
             raise
-        return await asyncio.to_thread(self._read, form, response, stop - start)
+        return await off_the_loop(partial(self._read, form, response, stop - start), stop - start)
 
     def _read(self, form: Form, response: httpx.Response, rows: int) -> Answers:
         with expecting("a prediction"):
@@ -91,6 +100,11 @@ class Prediction:
         if answers.predictions.shape != (rows, len(self.version.targets)) or len(answers.out_of_range) != rows:
             raise UnexpectedAnswer(f"{rows} rows were sent, and {len(answers.predictions)} answered")
         return answers
+
+
+async def off_the_loop(work: Callable[[], T], rows: int) -> T:
+    """Do what takes long for many rows on a thread, as others may wait for the event loop."""
+    return work() if rows <= _FEW_ROWS else await asyncio.to_thread(work)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def _numbers(name: str, values: NDArray[Any]) -> NDArray[Any]:
         raise BadTable(f"column {name} has the shape {list(values.shape)}: it has to have one dimension")
     if values.dtype.kind not in "iuf":
         raise _not_numbers(name, values.dtype)
-    floats = values if values.dtype == np.float32 else values.astype(np.float64)
+    floats = values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
     filled: NDArray[Any] = np.ma.filled(floats, np.nan)
     return filled
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,17 +23,6 @@ VALUES = [50.0, 68.0, 212.0]
 # What the client may load besides the standard library: httpx and what that brings, arrays, and how JSON is written.
 ALLOWED = {"anyio", "certifi", "click", "h11", "httpcore", "httpx", "idna", "numpy", "orjson", "pygments", "service",
            "sniffio", "typing_extensions"}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one version of a model of three features and two targets."""
-    folder = tmp_path_factory.mktemp("many")
-    values = np.random.default_rng(0).normal(size=(20, 5)).round(3)
-    lines = ["a,b,c,y,z", *(",".join(map(str, row)) for row in values)]
-    (folder / "many.csv").write_text("\n".join(lines))
-    publish(folder / "artifacts", "--data", str(folder / "many.csv"), "--target", "y", "--target", "z")
-    return folder / "artifacts"
 
 
 def in_memory(artifacts: Path, model: str, rows: Any, version: int = 1) -> np.ndarray:
@@ -113,21 +103,26 @@ def test_a_column_that_is_there_already_is_not_overwritten(service: Running) -> 
             asked.predict(answered)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, lambda rows: pd.DataFrame(rows[:, ::-1], columns=list("cba")),
-                                  lambda rows: pa.table(dict(zip("bca", rows.T[[1, 2, 0]], strict=True)))])  # fmt: skip
-def test_several_features_and_targets(many: Path, kind: Any) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda rows: rows,
+        lambda rows: pd.DataFrame(rows[:, ::-1], columns=["sugar", "acid"]),
+        lambda rows: pa.table({"sugar": rows[:, 1], "acid": rows[:, 0]}),
+        lambda rows: {"sugar": rows[:, 1].tolist(), "acid": rows[:, 0]},
+    ],
+)
+def test_several_features_and_targets(both: Running, kind: Callable[[np.ndarray], Any]) -> None:
     """By name in whatever order; an array by position. Also a table without rows."""
-    rows = np.random.default_rng(1).normal(size=(1000, 3)).astype(np.float32)
-    expected = in_memory(many, "many", rows)
-    with serving(many) as running, Client(running.url) as asked:
-        answered, none = asked.predict(kind(rows)), asked.predict(kind(rows[:0]))
-        with pytest.raises(BadTable, match=r"shape \[1000, 2\].* takes \[N, 3\]: a, b, c"):
-            asked.predict(rows[:, :2])
+    rows = np.random.default_rng(1).uniform(0, 9, size=(3000, 2)).astype(np.float32)
+    expected = in_memory(both.artifacts, "wine", rows)
+    with Client(both.url) as asked:
+        answered, none = (asked.predict(kind(some), model="wine", version=1) for some in (rows, rows[:0]))
     if not isinstance(answered, np.ndarray):
         answered, none = (
-            np.stack([np.asarray(table[target]) for target in "yz"], axis=1) for table in (answered, none)
+            np.stack([np.asarray(table[target]) for target in ("score", "price")], axis=1) for table in (answered, none)
         )
-    np.testing.assert_allclose(answered, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(answered, expected, rtol=1e-5, atol=1e-5)
     assert none.shape == (0, 2)
 
 
@@ -182,10 +177,13 @@ def test_a_table_that_cannot_be_sent_is_said_so(service: Running, table: Any, sa
         asked.predict(table)
 
 
-def test_columns_of_different_lengths_are_refused(many: Path) -> None:
-    """With the length of each."""
-    with serving(many) as running, Client(running.url) as asked, pytest.raises(BadTable, match="a has 2, b has 1"):
-        asked.predict({"a": [1.0, 2.0], "b": [1.0], "c": [1.0]})
+def test_columns_that_do_not_fit_together_are_refused(both: Running) -> None:
+    """With the length of each, or the shape of all."""
+    with Client(both.url) as asked:
+        with pytest.raises(BadTable, match="acid has 2, sugar has 1"):
+            asked.predict({"acid": [1.0, 2.0], "sugar": [1.0]}, model="wine")
+        with pytest.raises(BadTable, match=r"shape \[9, 3\]; wine version 2 takes \[N, 2\]: acid, sugar"):
+            asked.predict(np.ones((9, 3)), model="wine")
 
 
 def test_a_wrong_value_is_named_by_the_callers_own_row(service: Running) -> None:
