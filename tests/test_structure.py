@@ -41,7 +41,7 @@ SERVICE_LAYERS = [
 # What no module but these may import.
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes"},
-    "pyarrow": {"service.tables.arrow"},
+    "pyarrow": {"service.tables.arrow", "service.client.forms"},
     "uvicorn": {"service.server", "service.protocol", "service.workers"},
     "httpx": {"service.client"},
     "pydantic_settings": {"service.settings"},
