@@ -91,7 +91,7 @@ class CsvTable(Table):
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Features as numbers, other columns as the text that they are."""
         for rows in blocks(len(self)):
-            columns: dict[str, Values] = dict.fromkeys(self.names, [])
+            columns: dict[str, Values] = {name: [] for name in self.names}
             if len(self.names) > len(self.features):
                 cells = zip(*csv.reader(self.records[rows], delimiter=self.separator), strict=True)
                 columns.update(zip(self.names, map(list, cells), strict=True))
