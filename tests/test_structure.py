@@ -28,13 +28,22 @@ SERVICE_LAYERS = [
     {"service.plain"},
     {"service.app", "service.protocol", "service.workers"},
     {"service.server", "service.check"},
+    {"service.client.errors", "service.client.csv_rows"},
+    {"service.client.answers", "service.client.transport", "service.client.versions"},
+    {"service.client.tables"},
+    {"service.client.forms"},
+    {"service.client.prediction"},
+    {"service.client.asynchronous"},
+    {"service.client.blocking"},
+    {"service.client", "service.client.command"},
     {"service.__main__"},
 ]
 # What no module but these may import.
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes"},
-    "pyarrow": {"service.tables.arrow"},
+    "pyarrow": {"service.tables.arrow", "service.client.forms"},
     "uvicorn": {"service.server", "service.protocol", "service.workers"},
+    "httpx": {"service.client"},
     "pydantic_settings": {"service.settings"},
 }
 

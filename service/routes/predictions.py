@@ -60,7 +60,7 @@ class Activations(BaseModel):
 
 def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
     """POST /predict and /activations for the version that the prefix names."""
-    routes = APIRouter(tags=["predictions"], dependencies=[Depends(query.only())])
+    routes = APIRouter(prefix=prefix, tags=["predictions"], dependencies=[Depends(query.only())])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
 
     @routes.post("/predict", summary="Predict", response_model=Predictions, **_FORMS)
