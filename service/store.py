@@ -21,7 +21,7 @@ from service.artifact import ArtifactError
 from service.engine import Engine
 from service.predictor import Predictor
 from service.settings import Settings
-from service.tables import Columns
+from service.tables.json import Columns
 
 log = logging.getLogger("calibrant.store")
 
