@@ -91,9 +91,12 @@ class CsvTable(Table):
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Features as numbers, other columns as the text that they are."""
         for rows in blocks(len(self)):
-            numbers: dict[str, Values] = dict(zip(self.features, self.rows[rows].T, strict=True))
-            cells = zip(*csv.reader(self.records[rows], delimiter=self.separator), strict=True)
-            yield rows, {name: numbers.get(name, list(text)) for name, text in zip(self.names, cells, strict=True)}
+            columns: dict[str, Values] = {name: [] for name in self.names}
+            if len(self.names) > len(self.features):
+                cells = zip(*csv.reader(self.records[rows], delimiter=self.separator), strict=True)
+                columns.update(zip(self.names, map(list, cells), strict=True))
+            columns.update(zip(self.features, self.rows[rows].T, strict=True))
+            yield rows, columns
 
     def places(self, rows: Sequence[int], name: str) -> list[str]:
         """Lines are counted as an editor counts them; the first record is the header."""

@@ -1,4 +1,4 @@
-"""JSON, CSV and Arrow are three ways to say the same: equal numbers for equal rows, also for a million of them."""
+"""JSON, CSV, Arrow and the /v2 tensors are ways to say the same: equal numbers for equal rows, also for a million."""
 
 import csv
 import io
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from forms import ARROW, CSV, JSON, as_float32, from_arrow, lines, post, to_arrow
 from running import Running, publish, serving
 from service import artifact
+from tensors import binary, outputs, request, tensor
 
 MODELS = {"one": (1, 1), "wide": (11, 1), "many": (3, 2)}
 FORMS = [JSON, CSV, ARROW]
@@ -80,6 +81,14 @@ def numbers(form: str, response: Any, targets: list[str]) -> list[list[float]]:
     return [*columns, [row for row, flag in enumerate(outside) if flag]]
 
 
+def by_tensors(service: Running, model: str, rows: NDArray[np.float32], *, as_bytes: bool) -> list[list[float]]:
+    """The same by /v2, in JSON or as bytes both ways."""
+    asked = request(tensor(rows.tolist(), rows.shape), parameters={"binary_data_output": as_bytes})
+    content, headers = binary(asked, rows) if as_bytes else (json.dumps(asked).encode(), {})
+    found = outputs(service.client.post(f"/v2/models/{model}/infer", content=content, headers=headers))
+    return [*found["predictions"].T.tolist(), np.flatnonzero(found["out_of_range"]).tolist()]
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[str, NDArray[np.float32], list[int]]:
     """A model, rows for it, and an order of its columns."""
@@ -103,6 +112,7 @@ def test_every_form_in_and_out_gives_the_same_numbers(
         for sent in FORMS
         for wanted in FORMS
     ]
+    found += [by_tensors(models, model, rows, as_bytes=as_bytes) for as_bytes in (False, True)]
     assert all(answer == found[0] for answer in found)
 
 
