@@ -80,6 +80,20 @@ def test_an_arrow_table_keeps_its_columns(service: Running) -> None:
     np.testing.assert_allclose(answered["celsius"].to_numpy(), thermometer(service, VALUES), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "type_", [pa.decimal128(5, 1), pa.dictionary(pa.int8(), pa.float64()), pa.uint64(), pa.float16()]
+)
+def test_arrow_columns_go_out_as_what_they_are(service: Running, type_: Any) -> None:
+    """As a stream of Arrow, in which the service knows a decimal from a text that looks like a number."""
+    values = pa.array(VALUES).cast(pa.float64() if pa.types.is_dictionary(type_) else type_)
+    column = values.dictionary_encode() if pa.types.is_dictionary(type_) else values
+    with Client(service.url) as asked:
+        answered = asked.predict(pa.table({"fahrenheit": column}))
+        with pytest.raises(WrongValues, match="column fahrenheit is of type string"):
+            asked.predict(pa.table({"fahrenheit": ["50", "68"]}))
+    np.testing.assert_allclose(answered["celsius"].to_numpy(), thermometer(service, VALUES), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "Int64", "int8[pyarrow]"])
 def test_a_frame_keeps_its_index_and_columns(service: Running, dtype: str) -> None:
     """Text among them; the frame that was handed in is not changed."""
