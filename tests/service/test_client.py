@@ -80,6 +80,20 @@ def test_an_arrow_table_keeps_its_columns(service: Running) -> None:
     np.testing.assert_allclose(answered["celsius"].to_numpy(), thermometer(service, VALUES), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "type_", [pa.decimal128(5, 1), pa.dictionary(pa.int8(), pa.float64()), pa.uint64(), pa.float16()]
+)
+def test_arrow_columns_go_out_as_what_they_are(service: Running, type_: Any) -> None:
+    """As a stream of Arrow, in which the service knows a decimal from a text that looks like a number."""
+    values = pa.array(VALUES).cast(pa.float64() if pa.types.is_dictionary(type_) else type_)
+    column = values.dictionary_encode() if pa.types.is_dictionary(type_) else values
+    with Client(service.url) as asked:
+        answered = asked.predict(pa.table({"fahrenheit": column}))
+        with pytest.raises(WrongValues, match="column fahrenheit is of type string"):
+            asked.predict(pa.table({"fahrenheit": ["50", "68"]}))
+    np.testing.assert_allclose(answered["celsius"].to_numpy(), thermometer(service, VALUES), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "Int64", "int8[pyarrow]"])
 def test_a_frame_keeps_its_index_and_columns(service: Running, dtype: str) -> None:
     """Text among them; the frame that was handed in is not changed."""
@@ -282,7 +296,7 @@ def test_a_client_needs_no_with(service: Running) -> None:
     assert ended.stderr == ""
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://somewhere", "http://"])
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://somewhere", "http://", "http://a:b:c"])
 def test_what_is_no_url_is_refused_at_once(url: str) -> None:
     """Before anything is asked."""
     with pytest.raises(ValueError, match="URL"):
@@ -345,6 +359,16 @@ def form_of(head: str) -> str:
     return headers["accept"]
 
 
+def test_two_new_columns_of_one_name_are_refused() -> None:
+    """Rather than one lost."""
+    manifest = {"features": [{"name": "x"}], "targets": [{"name": "y"}, {"name": "predicted_y"}]}
+    predictions = {"predictions": {"y": [1.5], "predicted_y": [2.5]}, "out_of_range": []}
+    version = answers(200, {"model": "m", "version": "3", "manifest": manifest})
+    script = [LOOKED_UP[0], version, answers(200, predictions)]
+    with faulty(script) as server, Client(server.url) as asked, pytest.raises(BadTable, match="one name: predicted_y"):
+        asked.predict({"x": [1.0], "y": [0.0]})
+
+
 def test_an_answer_without_the_interval_that_was_asked_for_is_an_error() -> None:
     """An option must not be lost on the way."""
     without = answers(200, {"predictions": {"y": [1.5]}, "out_of_range": []})
@@ -354,7 +378,7 @@ def test_an_answer_without_the_interval_that_was_asked_for_is_an_error() -> None
 
 def test_it_imports_no_more_than_it_needs() -> None:
     """No torch, no web framework, and nothing else of the service."""
-    script = "import sys, service.client.command; print(*sys.modules)"
+    script = "import sys; before = set(sys.modules); import service.client.command; print(*set(sys.modules) - before)"
     listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     packages = {name.partition(".")[0] for name in listed if not name.startswith("_")}
     assert packages - set(sys.stdlib_module_names) <= ALLOWED
