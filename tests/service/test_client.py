@@ -21,8 +21,8 @@ from service.client import AsyncClient, BadTable, Client, NotFound, TooLarge, Un
 
 VALUES = [50.0, 68.0, 212.0]
 # What the client may load besides the standard library: httpx and what that brings, arrays, and how JSON is written.
-ALLOWED = {"anyio", "certifi", "click", "h11", "httpcore", "httpx", "idna", "numpy", "orjson", "pygments", "service",
-           "sniffio", "typing_extensions"}  # fmt: skip
+ALLOWED = {"anyio", "certifi", "click", "h11", "httpcore", "httpx", "idna", "numpy", "orjson", "pygments", "rich",
+           "service", "sniffio", "typing_extensions"}  # fmt: skip
 
 
 def in_memory(artifacts: Path, model: str, rows: Any, version: int = 1) -> np.ndarray:
