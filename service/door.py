@@ -14,6 +14,7 @@ from service import media, problems, request_id
 from service.metrics import Metrics
 from service.predict import Answer, predict
 from service.problems import Problem
+from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
 from service.store import Served
@@ -21,6 +22,10 @@ from service.store import Served
 PREDICT = "/predict"
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
 MODEL_IN_SCOPE = "calibrant.model"
+# Where a route leaves the entry of a prediction, so that a trace can show what it went through.
+ENTRY_IN_SCOPE = "calibrant.entry"
+# Where the door leaves the request's id.
+IDENTITY_IN_SCOPE = "calibrant.request_id"
 _JSON = media.JSON.encode()
 # What a request is counted under whose path is no route.
 OTHER = "other"
@@ -57,11 +62,16 @@ class Reply:
 class Door:
     """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
 
-    def __init__(self, app: ASGIApp, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, resolver: Resolver, settings: Settings, metrics: Metrics, request_log: RequestLog
+    ) -> None:
         self.resolver = resolver
         self.settings = settings
         self._metrics = metrics
+        self._request_log = request_log
         self._app = app
+        # With traces every request is FastAPI's, as the spans are.
+        self._predicts = not settings.traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on a lifespan."""
@@ -72,8 +82,8 @@ class Door:
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
         target = None
-        if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
-            target = predict_target(scope["path"])
+        if self._predicts and scope["method"] == "POST" and not scope["query_string"]:
+            target = predict_target(scope["path"]) if media.is_json_both_ways(headers) else None
         if target is None:
             await self._route(scope, identity, started, receive, send)
             return
@@ -94,28 +104,52 @@ class Door:
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
     ) -> Reply:
         """Count what came of a request, and word it, the same through every door."""
-        model, version = (served.model, served.number) if served else ("", 0)
+        model = served.model if served else ""
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
+            if outcome.status >= 500 or route == OTHER:
+                self._request_log.problem(outcome, identity, route, model)
             reply = _problem_reply(outcome, identity)
         else:
-            self._metrics.predicted(model, version, outcome.entry, outcome.out_of_range)
+            self._metrics.predicted(outcome.subject, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
-        self._metrics.responded(route, model, reply.status, perf_counter() - started)
+        seconds = perf_counter() - started
+        self._metrics.responded(route, model, reply.status, seconds)
+        if self.settings.access_log:
+            method = "" if route == OTHER else "POST"
+            self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=reply.status)
         return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
+        method, answered = scope["method"], False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
-                route, model = getattr(scope.get("route"), "path", OTHER), scope.get(MODEL_IN_SCOPE, "")
-                self._metrics.responded(route, model, message["status"], perf_counter() - started)
+                self._count(scope, method, message["status"], identity, perf_counter() - started)
             await send(message)
 
-        if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send_with_id)
+        scope = {**scope, "method": "GET" if method == "HEAD" else method, IDENTITY_IN_SCOPE: identity}
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            if not answered:
+                raise
+            # Starlette raises what it has answered with a 500 once more; the log has it already.
+
+    def _count(self, scope: Scope, method: str, status: int, identity: bytes, seconds: float) -> None:
+        route, model = route_of(scope), scope.get(MODEL_IN_SCOPE, "")
+        self._metrics.responded(route, model, status, seconds)
+        if self.settings.access_log:
+            self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=status)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that a request has come to."""
+    return getattr(scope.get("route"), "path", OTHER)
 
 
 def predict_target(path: str) -> Target | None:

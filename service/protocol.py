@@ -51,7 +51,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._door = cast("Door", self.app)
         self._settings = self._door.settings
-        self._fast = self._settings.fast_door
+        self._fast = self._settings.fast_door and not self._settings.traces
         # Of the plain request at work: its head while its body arrives, then its entry until it is answered.
         self._plain: PlainHead | None = None
         self._plain_bytes: list[bytes] = []

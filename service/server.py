@@ -2,12 +2,13 @@
 
 import gc
 import logging
-import sys
 from functools import partial
+from pathlib import Path
 
 import torch
 import uvicorn
 
+from service import logs
 from service.app import create_app
 from service.door import Door
 from service.predictor import resolve_device
@@ -19,6 +20,8 @@ from service.workers import Workers
 def run(settings: Settings) -> int:
     """Serve until a signal says stop; 1 when the address cannot be had. Raises ValueError for a missing device."""
     resolve_device(settings.device)
+    if settings.traces:
+        _check_traces()
     config = uvicorn.Config(
         partial(_application, settings),
         factory=True,
@@ -28,6 +31,7 @@ def run(settings: Settings) -> int:
         http=Connection,
         ws="none",
         interface="asgi3",
+        log_config=logs.config(settings.log_level),
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
@@ -36,7 +40,7 @@ def run(settings: Settings) -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         timeout_worker_healthcheck=60,
     )
-    _start_logging(settings.log_level)
+    logs.catch()
     if settings.workers > 1:
         return _run_workers(config)
     try:
@@ -44,6 +48,13 @@ def run(settings: Settings) -> int:
     except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
         return 1
     return 0
+
+
+def _check_traces() -> None:
+    try:
+        from service import tracing  # noqa: F401, PLC0415 - only to see whether it can be
+    except ModuleNotFoundError as error:
+        raise ValueError(f"traces: they need the extra `calibrant[traces]`, and there is no {error.name}") from None
 
 
 def _run_workers(config: uvicorn.Config) -> int:
@@ -56,17 +67,13 @@ def _run_workers(config: uvicorn.Config) -> int:
     return int(workers.failed)
 
 
-def _application(settings: Settings) -> Door:
+def _application(settings: Settings, snapshot: Path | None = None) -> Door:
     """What each process runs, made there."""
-    _start_logging(settings.log_level)
+    logs.catch()
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings)
+    door = create_app(settings, snapshot)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()
     return door
-
-
-def _start_logging(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -58,7 +58,7 @@ def _address(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if found := re.search(r"running on (http://\S+)", line := process.stderr.readline()):
+        if found := re.search(r"running on (http://[^\s\"]+)", line := process.stderr.readline()):
             return found[1]
         assert line or process.poll() is None, "the service ended before it listened"
     raise AssertionError("the service did not listen in time")

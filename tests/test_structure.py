@@ -11,21 +11,22 @@ ROOT = Path(__file__).parent.parent
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
     {"service.artifact", "service.settings", "service.problems", "service.outputs"},
-    {"service.entry", "service.executions", "service.straight", "service.cuda"},
-    {"service.engine", "service.tables.table", "service.tables.message"},
+    {"service.entry", "service.executions", "service.straight", "service.cuda", "service.counts"},
+    {"service.engine", "service.features", "service.snapshots", "service.tables.table", "service.tables.message"},
     {"service.tables.json", "service.tables.csv", "service.tables.arrow"},
-    {"service.media", "service.predictor", "service.body", "service.request_id", "service.metrics"},
+    {"service.media", "service.predictor", "service.body", "service.request_id"},
+    {"service.metrics", "service.exposition", "service.logs", "service.request_log"},
     {"service.v2.documents", "service.v2.tensors", "service.v2.signature", "service.v2.error"},
     {"service.v2.request"},
     {"service.v2.response"},
     {"service.store"},
     {"service.resolve", "service.predict", "service.exchange"},
-    {"service.door"},
+    {"service.door", "service.scrape"},
     {"service.routes.chosen", "service.routes.query", "service.openapi"},
     {"service.routes.models", "service.routes.parameters", "service.routes.predictions", "service.routes.probes"},
     {"service.routes.v2"},
     {"service.routes.v2_models", "service.routes.v2_statistics"},
-    {"service.plain"},
+    {"service.plain", "service.tracing"},
     {"service.app", "service.protocol", "service.workers"},
     {"service.server", "service.check"},
     {"service.client.errors", "service.client.csv_rows"},
@@ -40,11 +41,14 @@ SERVICE_LAYERS = [
 ]
 # What no module but these may import.
 KEPT_IN = {
-    "fastapi": {"service.app", "service.openapi", "service.routes"},
+    "fastapi": {"service.app", "service.openapi", "service.routes", "service.tracing"},
     "pyarrow": {"service.tables.arrow", "service.client.forms"},
     "uvicorn": {"service.server", "service.protocol", "service.workers"},
     "httpx": {"service.client"},
+    "opentelemetry": {"service.tracing"},
+    "prometheus_client": {"service.exposition"},
     "pydantic_settings": {"service.settings"},
+    "structlog": {"service.logs"},
 }
 
 
