@@ -89,9 +89,12 @@ class Metrics:
     def predicted(self, subject: Subject, entry: Entry, out_of_range: int) -> None:
         """A request's rows were predicted, so many of them out of range."""
         rows = entry.rows
-        kept = rows if rows.size <= _FEW_VALUES else self._count_now(subject, rows)
+        if rows.size > _FEW_VALUES:
+            rows = self._count_now(subject, rows)
+        elif rows.base is not None:  # a view, perhaps of a large request's body
+            rows = rows.copy()
         self._predictions.append(
-            (subject, entry.waited, entry.ran, entry.batch, len(rows), out_of_range, entry.arrived, kept)
+            (subject, entry.waited, entry.ran, entry.batch, len(entry.rows), out_of_range, entry.arrived, rows)
         )
 
     def failed(self, kind: str) -> None:

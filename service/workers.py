@@ -5,6 +5,7 @@ The parent keeps the sockets: what arrives before a worker runs, or while it is 
 
 import copy
 import logging
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +32,8 @@ class Workers(Multiprocess):
         The application is made with a file for each place among the workers, in a folder that `run` removes.
         """
         super().__init__(config, _sockets(config.host, config.port, config.workers))
-        self._folder = TemporaryDirectory(prefix="calibrant-", dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
+        memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+        self._folder = TemporaryDirectory(prefix="calibrant-", dir=memory)
         host, port, *_ = self.sockets[0].getsockname()
         self.failed = False
         log.info("%d workers, running on http://%s:%d", config.workers, f"[{host}]" if ":" in host else host, port)
