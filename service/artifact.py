@@ -156,11 +156,11 @@ def _read_as_described(opened: Directory, name: str, entry: File) -> bytes:
 def _load(content: bytes) -> torch.jit.ScriptModule:
     try:
         network = torch.jit.load(members.rebuilt(content), map_location="cpu")  # type: ignore[no-untyped-call]
+        return cast("torch.jit.ScriptModule", network.eval())
     except ArchiveError as error:
-        raise ArtifactError(f"{NETWORK}: {error}") from error
-    except (RuntimeError, ValueError) as error:
+        raise ArtifactError(f"{NETWORK}: {_first_line(error)}") from error
+    except Exception as error:
         raise ArtifactError(f"{NETWORK}: torch cannot load it: {_first_line(error)}") from error
-    return cast("torch.jit.ScriptModule", network.eval())
 
 
 def _check_parameters(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
@@ -217,4 +217,4 @@ def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0][:500]

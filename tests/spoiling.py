@@ -27,8 +27,9 @@ def replace(version: Path, name: str, content: bytes) -> None:
 
 
 def refusal(version: Path) -> str:
-    """What the reader says of the version."""
+    """What the reader says of the version: one line, and not a long one."""
     with pytest.raises(artifact.ArtifactError) as refused:
         artifact.read(version)
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 600
     return str(refused.value)

@@ -82,6 +82,7 @@ def test_torch_s_own_layers_are_read() -> None:
     torch.testing.assert_close(rebuilt.eval()(x), network(x), rtol=0, atol=1e-6)
 
 
+LONG = 300_000 * "f"
 METHOD = "  def {}(self, state: Tensor) -> Tensor:\n    return state\n"
 BOMB = "".join(
     f"def f{n}(x: Tensor) -> Tensor:\n  a = {MODULE}.f{n + 1}(x)\n  return {MODULE}.f{n + 1}(a)\n" for n in range(40)
@@ -132,6 +133,12 @@ ADDITIONS = {
     "a name taken": ("def f(torch: Tensor) -> Tensor:\n  return torch\n", "the name torch is not allowed"),
     "a circle": (f"def f(x: Tensor) -> Tensor:\n  return {MODULE}.f(x)\n", "f calls itself"),
     "a bomb": (BOMB + "def f40(x: Tensor) -> Tensor:\n  return x\n", "takes more than 100000 steps"),
+    "many functions": (
+        "".join(f"def f{n}(x: Tensor) -> Tensor:\n  return {MODULE}.f{n + 1}(x)\n" for n in range(5000)),
+        "more than 128 functions and methods",
+    ),
+    "many classes": ("".join(f"class C{n}(Module):\n  training : bool\n" for n in range(5000)), "more than 64 classes"),
+    "a long name": (f"def {LONG}(x: Tensor) -> Tensor:\n  return {MODULE}.{LONG}(x)\n", "fffffff"),
     "a megabyte": ("  pass\n" * 200_000, "code and objects are larger than 1048576 bytes"),
 }  # fmt: skip
 
@@ -234,6 +241,7 @@ PICKLES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a storage that is not there": (lambda p: p.replace(b"X\x01\0\0\0004", b"X\x01\0\0\0009"), "data/9"),
     "a longer tensor": (lambda p: p.replace(b"K\x08K\x01t", b"K\x09K\x01t"), "not within its storage"),
     "an endless tensor": (lambda p: p.replace(b"K\x08K\x01t", b"J\xff\xff\xff\x7fK\x01t"), "not within its storage"),
+    "many dimensions": (lambda p: p.replace(b"(K\x08K\x01t", b"(" + 99 * b"K\x01" + b"t"), "is not as it should be"),
     "a negative shape": (lambda p: p.replace(b"K\x08K\x01t", b"J\xf8\xff\xff\xffK\x01t"), "not within its storage"),
     "no step between": (lambda p: p.replace(b"K\x01K\x01t", b"K\x00K\x01t"), "is not as it should be"),
     "a renamed attribute": (lambda p: p.replace(b"feature_scale", b"feature_skale"), "has other attributes"),

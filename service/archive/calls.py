@@ -8,6 +8,8 @@ from typing import Final
 from service.archive.error import ArchiveError
 
 STEPS_MAX: Final = 100_000
+# Torch compiles what is called in the middle of what calls it, on one stack.
+DEFINITIONS_MAX: Final = 128
 
 
 @dataclass(slots=True)
@@ -19,10 +21,12 @@ class Definition:
 
 
 def check(definitions: Mapping[str, Definition]) -> None:
-    """Raise ArchiveError for a call of something else, for a circle, and where all steps are more than `STEPS_MAX`.
+    """Raise ArchiveError for a call of something else, for a circle, and for more definitions or steps than the limits.
 
     Torch puts what is called in place of each call: thirty functions that call each other twice are a billion steps.
     """
+    if len(definitions) > DEFINITIONS_MAX:
+        raise ArchiveError(f"more than {DEFINITIONS_MAX} functions and methods")
     steps: dict[str, int] = {}
     try:
         for name in TopologicalSorter({name: found.calls for name, found in definitions.items()}).static_order():

@@ -30,6 +30,8 @@ ITEM_BYTES: Final = {"FloatStorage": 4, "DoubleStorage": 8, "IntStorage": 4, "Lo
 _REMEMBERED = frozenset({"BINUNICODE", "GLOBAL", "BINPERSID", "REDUCE", "BUILD"})
 _REBUILD = "torch._utils._rebuild_tensor_v2"
 _LARGEST = 2**63 - 1
+_DIMENSIONS_MAX = 8
+_DEPTH_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,7 @@ def understand(content: bytes, classes: _Classes, storages: Mapping[str, int]) -
         raise ArchiveError(f"data.pkl: is not a network's: {type(error).__name__}") from error
     if not isinstance(root, _Module):
         raise ArchiveError("data.pkl: holds no module")
-    try:
-        return pickle.PROTO + b"\x02" + _Writer(classes).module(root, "") + pickle.STOP
-    except RecursionError as error:
-        raise ArchiveError("data.pkl: modules are nested too deeply") from error
+    return pickle.PROTO + b"\x02" + _Writer(classes).module(root, ()) + pickle.STOP
 
 
 def _check_opcodes(content: bytes) -> None:
@@ -131,8 +130,8 @@ def _tensor(*given: object) -> _Tensor:
     """A tensor in C order that lies within its storage."""
     match given:
         case (_Storage() as storage, int(offset), tuple(shape), tuple(stride), bool(gradient), None) if (
-            all(isinstance(length, int) and 0 <= length <= _LARGEST for length in (offset, *shape))
-            and len(shape) == len(stride)
+            len(shape) == len(stride) <= _DIMENSIONS_MAX
+            and all(isinstance(length, int) and 0 <= length <= _LARGEST for length in (offset, *shape))
             and offset + math.prod(shape) <= storage.items
             # Along one item or none, any step is the right one.
             and all(
@@ -166,24 +165,26 @@ class _Writer:
         self._classes = classes
         self._seen: set[int] = set()
 
-    def module(self, module: _Module, where: str) -> bytes:
-        """A module, whose attributes must be those that its class declares."""
-        declared, state = self._classes[module.name], getattr(module, "state", None)
+    def module(self, module: _Module, where: tuple[str, ...]) -> bytes:
+        """A module, whose attributes must be those that its class declares; `where` are the names on the way to it."""
+        declared, state, place = self._classes[module.name], getattr(module, "state", None), ".".join(where)
         if id(module) in self._seen:
-            raise ArchiveError(f"data.pkl: {where or 'the network'} is in two places")
+            raise ArchiveError(f"data.pkl: {place or 'the network'} is in two places")
+        if len(where) > _DEPTH_MAX:
+            raise ArchiveError(f"data.pkl: {place} lies deeper than {_DEPTH_MAX} modules")
         self._seen.add(id(module))
         if not isinstance(state, dict) or set(state) != set(declared):
-            raise ArchiveError(f"data.pkl: {where or 'the network'} has other attributes than {module.name}")
-        items = [_text(name) + self._value(state[name], kind, f"{where}.{name}") for name, kind in declared.items()]
+            raise ArchiveError(f"data.pkl: {place or 'the network'} has other attributes than {module.name}")
+        items = [_text(name) + self._value(state[name], kind, (*where, name)) for name, kind in declared.items()]
         created = _global(*module.name.rsplit(".", 1)) + pickle.EMPTY_TUPLE + pickle.NEWOBJ
         return created + pickle.EMPTY_DICT + pickle.MARK + b"".join(items) + pickle.SETITEMS + pickle.BUILD
 
-    def _value(self, value: object, kind: str, where: str) -> bytes:
+    def _value(self, value: object, kind: str, where: tuple[str, ...]) -> bytes:
         if isinstance(value, _Module) and value.name == kind:
             return self.module(value, where)
         pickled = _tensor_pickle(value) if isinstance(value, _Tensor) else _plain_pickle(value)
         if pickled is None or kind not in _KINDS[type(value)]:
-            raise ArchiveError(f"data.pkl: {where.removeprefix('.')} is not the {kind} that its class declares")
+            raise ArchiveError(f"data.pkl: {'.'.join(where)} is not the {kind} that its class declares")
         return pickled
 
 

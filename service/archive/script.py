@@ -24,6 +24,7 @@ OPERATORS: Final = frozenset(
     }
 )  # fmt: skip
 METHODS: Final = frozenset({"forward", "activations", "__len__"})
+CLASSES_MAX: Final = 64
 
 _TYPES = frozenset({"Tensor", "NoneType", "bool", "int", "float", "str"})
 _GENERICS = frozenset({"Dict", "Final", "List", "Optional", "Tuple"})
@@ -63,6 +64,8 @@ def understand(sources: Mapping[str, str]) -> Script:
             script.sources[module] = _Module(module, script, definitions, types).read(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ArchiveError(f"{module}: cannot be parsed: {type(error).__name__}") from error
+    if len(script.classes) > CLASSES_MAX:
+        raise ArchiveError(f"more than {CLASSES_MAX} classes")
     if unknown := types - set(script.classes):
         raise ArchiveError(f"type {min(unknown)} is not defined")
     calls.check(definitions)
