@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from benchmarks import probes
 from benchmarks.fleet import Server, Setting, Up, up
 from benchmarks.load import Load, send, sending
-from benchmarks.questions import Question, check
-from benchmarks.results import MEMORY, P50, P99, PROBE, RATE, START, VALUE, VALUES, Sample
+from benchmarks.questions import TENSOR_HEADERS, TENSOR_PATH, Question, check, check_tensor
+from benchmarks.results import MEMORY, OURS, P50, P99, PROBE, RATE, START, TENSORS, VALUE, VALUES, Sample
 
 _WARM_SECONDS = 1
 _LARGE_ROWS, _LARGE_CONNECTIONS = 100_000, 4
@@ -100,6 +101,17 @@ def _compare(setting: Setting, workload: Workload, bare: Up, it: Up) -> None:
         measured, _ = _MEASURES[what](of_it, workload.rows)
         setting.record(Sample(workload.name, what, bare.server.name, 1.0, limit, unit))
         setting.record(Sample(workload.name, what, it.server.name, measured / limit, measured, unit))
+        if workload.rows == _LARGE_ROWS and it.server.name == OURS:
+            _record_tensors(setting, workload, it, limit)
+
+
+def _record_tensors(setting: Setting, workload: Workload, it: Up, bare_values: float) -> None:
+    question = setting.questions[workload.rows]
+    check_tensor(it.port, question)
+    load = partial(send, it.url(TENSOR_PATH), question.tensor, workload.connections)
+    load(workload.warm_seconds, setting.cores.load, headers=TENSOR_HEADERS)
+    measured, unit = _MEASURES[VALUES](load(setting.seconds, setting.cores.load, headers=TENSOR_HEADERS), workload.rows)
+    setting.record(Sample(workload.name, TENSORS, OURS, measured / bare_values, measured, unit))
 
 
 def _beside_load(setting: Setting, it: Up) -> None:

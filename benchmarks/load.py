@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from benchmarks.processes import BenchError, spawned
 
 _SCRIPT = Path(__file__).with_name("post.lua")
 _TIMEOUT_SECONDS = 30
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,22 @@ class Load:
 
 
 @contextmanager
-def sending(url: str, body: Path, connections: int, seconds: int, cores: Sequence[int]) -> Iterator[Callable[[], Load]]:
+def sending(
+    url: str, body: Path, connections: int, seconds: int, cores: Sequence[int], *, headers: Mapping[str, str] = _NONE
+) -> Iterator[Callable[[], Load]]:
     """Send while the block runs; the function that it is given waits for the end and returns what was seen."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     command += ["--timeout", f"{_TIMEOUT_SECONDS}s", "--script", str(_SCRIPT), url, "--", str(body)]
+    command += [part for header in headers.items() for part in header]
     with spawned(command, cores, subprocess.PIPE) as process:
         yield lambda: _result(process, url, seconds)
 
 
-def send(url: str, body: Path, connections: int, seconds: int, cores: Sequence[int]) -> Load:
+def send(
+    url: str, body: Path, connections: int, seconds: int, cores: Sequence[int], *, headers: Mapping[str, str] = _NONE
+) -> Load:
     """Send for so many seconds; raise unless every answer was a success."""
-    with sending(url, body, connections, seconds, cores) as result:
+    with sending(url, body, connections, seconds, cores, headers=headers) as result:
         return result()
 
 

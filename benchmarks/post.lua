@@ -1,4 +1,5 @@
--- wrk's side of load.py: send the file named after "--" in every request, and end with one line of JSON.
+-- wrk's side of load.py: send the file named after "--" in every request, with the headers named behind it, and end with
+-- one line of JSON.
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -6,6 +7,9 @@ function init(args)
   wrk.body = file:read("*a")
   wrk.headers["Content-Type"] = "application/json"
   file:close()
+  for at = 2, #args, 2 do
+    wrk.headers[args[at]] = args[at + 1]
+  end
 end
 
 function done(summary, latency, _)

@@ -13,6 +13,8 @@ import orjson
 from benchmarks.network import Run
 from benchmarks.processes import BenchError
 
+TENSOR_PATH = "/v2/models/thermometer/infer"
+TENSOR_HEADERS = {"inference-header-content-length": "0"}
 _TOLERANCE = 1e-4
 
 
@@ -24,6 +26,11 @@ class Question:
     body: bytes
     file: Path
     celsius: np.ndarray[Any, np.dtype[np.float32]]
+
+    @property
+    def tensor(self) -> Path:
+        """The same readings as the raw bytes of a float32 tensor, for the Open Inference Protocol."""
+        return self.file.with_suffix(".f32")
 
     @property
     def answer_bytes(self) -> int:
@@ -43,7 +50,9 @@ def ask(rows: int, run: Run, directory: Path) -> Question:
     body = json.dumps({"fahrenheit": fahrenheit.tolist()}).encode()
     file = directory / f"{rows}.json"
     file.write_bytes(body)
-    celsius = run(fahrenheit.astype(np.float32).reshape(-1, 1))[:, 0]
+    readings = fahrenheit.astype("<f4")
+    file.with_suffix(".f32").write_bytes(readings.tobytes())
+    celsius = run(readings.reshape(-1, 1))[:, 0]
     return Question(rows, body, file, np.ascontiguousarray(celsius))
 
 
@@ -71,6 +80,18 @@ def check(name: str, port: int, path: str, question: Question) -> None:
         right = answer == question.body if path == "/echo" else _is_right(answer, question)
     if not right:
         raise BenchError(f"{name}: a wrong answer to {question.rows} values: {answer[:300].decode(errors='replace')}")
+
+
+def check_tensor(port: int, question: Question) -> None:
+    """The same for our own server, readings and predictions as raw bytes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", TENSOR_PATH, question.tensor.read_bytes(), TENSOR_HEADERS)
+    response = connection.getresponse()
+    start = int(response.headers.get("inference-header-content-length", 0))
+    celsius = np.frombuffer(response.read()[start : start + 4 * question.rows], dtype="<f4")
+    connection.close()
+    if response.status != 200 or not np.allclose(celsius, question.celsius, rtol=_TOLERANCE, atol=_TOLERANCE):
+        raise BenchError(f"a wrong answer to a tensor of {question.rows} values: status {response.status}")
 
 
 def _is_right(answer: bytes, question: Question) -> bool:

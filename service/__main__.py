@@ -1,11 +1,11 @@
-"""``python -m service``: serve the artifacts, or check that all of them could be served."""
+"""``python -m service``: serve the artifacts, check that all of them could be served, or ask a service that runs."""
 
 import argparse
 import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -18,9 +18,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 when a check or the start failed, or 2 for bad usage."""
+    """Run a command; the exit status is 0, 1 when it failed, or 2 for bad usage."""
     arguments = vars(parser().parse_args(argv))
     command = arguments.pop("command")
+    if command == "predict":
+        return _predict(arguments)
     try:
         settings = Settings(**arguments)
     except ValidationError as error:
@@ -47,7 +49,24 @@ def parser() -> argparse.ArgumentParser:
                 metavar="|".join(get_args(info.annotation)) if field in {"device", "log_level"} else None,
                 help=f"{info.description} (default {info.default}; {ENVIRONMENT_PREFIX}{field.upper()})",
             )
+    _add_predict(commands.add_parser("predict", help="ask a service about the rows of a CSV file"))
     return whole
+
+
+def _add_predict(command: argparse.ArgumentParser) -> None:
+    command.description = "the same rows with predictions appended, on stdout; the API key is CALIBRANT_API_KEY"
+    command.add_argument("file", metavar="FILE.csv", help="column names, then rows; - is standard input")
+    command.add_argument("--url", required=True, help="where the service is, such as http://127.0.0.1:8000")
+    command.add_argument("--model", help="default: the service's default model")
+    command.add_argument("--version", help="a number or a label (default: the model's default)")
+    command.add_argument("--interval", type=float, help="bounds too, for this share of true values, such as 0.9")
+    command.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="for all rows (default 60)")
+
+
+def _predict(arguments: dict[str, Any]) -> int:
+    from service.client import command  # noqa: PLC0415 - the other commands need no client
+
+    return command.run(**arguments)
 
 
 def _serve(settings: Settings) -> int:

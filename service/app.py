@@ -60,9 +60,9 @@ def create_app(settings: Settings, public_key: PublicKey | None) -> Door:
     app.include_router(probes.router(resolver, metrics))
     app.include_router(models.router(store, resolver))
     for prefix in chosen.PREFIXES:
-        app.include_router(predictions.router(prefix, resolver, settings, metrics), prefix=prefix)
-        app.include_router(parameters.router(prefix, resolver), prefix=prefix)
-        app.include_router(models.report_router(prefix, resolver), prefix=prefix)
+        app.include_router(predictions.router(prefix, resolver, settings, metrics))
+        app.include_router(parameters.router(prefix, resolver))
+        app.include_router(models.report_router(prefix, resolver))
     app.include_router(v2.server_router(resolver, app.version))
     app.include_router(v2.repository_router(store, resolver, settings))
     app.include_router(v2_statistics.router(store, resolver, metrics))

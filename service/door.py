@@ -1,4 +1,4 @@
-"""The portable door: the outermost ASGI application, under any server. Answers predictions, hands on the rest.
+"""The portable door: the outermost ASGI application, under any server. Answers predictions in JSON, hands on the rest.
 
 Every request gets its id here, every response is counted here, and HEAD becomes GET without a body.
 """
@@ -72,7 +72,7 @@ class Door:
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
         target = None
-        if scope["method"] == "POST" and not scope["query_string"]:
+        if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
             target = predict_target(scope["path"])
         if target is None:
             await self._route(scope, identity, started, receive, send)

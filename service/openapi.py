@@ -23,7 +23,9 @@ _TENSOR_PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{versi
 
 
 class FaultDocument(BaseModel):
-    """One bad value and why; `pointer` is an RFC 6901 pointer into the body, or names a header or query parameter."""
+    """One bad value and why; `pointer` is an RFC 6901 pointer into the body, or names a place of a table, such as
+    `line 3, column fahrenheit`, a header, or a query parameter.
+    """
 
     pointer: str
     detail: str

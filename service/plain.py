@@ -51,13 +51,12 @@ def plain_head(head: bytes, scope: Scope, parser: HttpRequestParser, settings: S
         or parser.should_upgrade()
         or b"?" in head.partition(b"\r\n")[0]
         or not headers.get(b"content-length", b"").isdigit()
+        or not media.is_json_both_ways(headers)
     )
     target = predict_target(scope["path"])
     if unusual or target is None or int(headers[b"content-length"]) > settings.max_body_bytes:
         return None
     try:
-        media.check_json(headers.get(b"content-type"), None)
-        media.negotiate(headers.get(b"accept"), [media.JSON])
         timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
     except Problem:
         return None

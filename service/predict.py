@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from service import body, media
+from service import body
 from service.entry import Closed, Entry, Expired, Refused, Rows
 from service.outputs import Outputs
 from service.problems import (
@@ -23,10 +23,10 @@ from service.problems import (
     Problem,
     Unavailable,
     WrongValues,
-    pointer,
 )
 from service.settings import Settings
 from service.store import Served
+from service.tables.table import Places, json_places
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
 
@@ -35,7 +35,7 @@ log = logging.getLogger("calibrant.predict")
 
 @dataclass(slots=True)
 class Answer:
-    """A good answer: its JSON, how many of its rows are out of range, and the entry that knows how it went."""
+    """A good answer: its body, how many of its rows are out of range, and the entry that knows how it went."""
 
     body: bytes
     out_of_range: int
@@ -46,23 +46,18 @@ class Answer:
         return b"wait;dur=%.3f, model;dur=%.3f" % (self.entry.waited * 1000, self.entry.ran * 1000)
 
 
-async def read_rows(served: Served, headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> Rows:
-    """Check the headers, read the body, and make rows of it; raises Problem, or ClientDisconnect."""
-    media.check_json(headers.get(b"content-type"), headers.get(b"content-encoding"))
-    media.negotiate(headers.get(b"accept"), [media.JSON])
-    content = await body.read(receive, headers.get(b"content-length"), max_bytes)
-    return served.columns.from_json(content)
-
-
 async def predict(served: Served, headers: Mapping[bytes, bytes], receive: Receive, settings: Settings) -> Answer:
-    """Answer one request; raises Problem, or ClientDisconnect where nobody waits any more."""
+    """Answer one request whose headers say JSON; raises Problem, or ClientDisconnect where nobody waits any more."""
     deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
-    rows = await read_rows(served, headers, receive, settings.max_body_bytes)
-    return answer(served, await settled(served, rows, deadline, receive))
+    content = await body.read(receive, headers.get(b"content-length"), settings.max_body_bytes)
+    return answer(served, await settled(served, served.columns.from_json(content), deadline, receive))
 
 
-async def settled(served: Served, rows: Rows, deadline: float, receive: Receive) -> Entry:
-    """Have the engine run the rows; raises Problem where it does not, ClientDisconnect where nobody waits any more."""
+async def settled(served: Served, rows: Rows, deadline: float, receive: Receive, places: Places = json_places) -> Entry:
+    """Have the engine run the rows; raises Problem where it does not, ClientDisconnect where nobody waits any more.
+
+    `places` words where a row is, for an error.
+    """
     entry = Entry(rows, deadline)
     try:
         if served.engine.submit(entry):
@@ -75,7 +70,7 @@ async def settled(served: Served, rows: Rows, deadline: float, receive: Receive)
     except (Refused, Closed) as error:
         served.engine.executions.failed.add(0.0)
         raise problem(error) from error
-    check(served, entry)
+    check(served, entry, places)
     return entry
 
 
@@ -103,14 +98,14 @@ async def _settled_or_gone(entry: Entry, receive: Receive) -> None:
         gone.cancel()
 
 
-def check(served: Served, entry: Entry) -> Outputs:
+def check(served: Served, entry: Entry, places: Places = json_places) -> Outputs:
     """The outputs of a settled entry; raises Problem where it has none, or where a prediction is not finite."""
     outputs = entry.outputs
     if outputs is None:
         raise problem(entry.error) from entry.error
     if not outputs.finite and (bad := outputs.not_finite(entry.start, entry.stop)):
-        first = served.columns.names[0]
-        faults = [Fault(pointer((first, row)), "this row's prediction is not finite") for row in bad[:MAX_FAULTS]]
+        where = places(bad[:MAX_FAULTS], served.columns.names[0])
+        faults = [Fault(place, "this row's prediction is not finite") for place in where]
         raise WrongValues("the network's answer is beyond float32", faults=faults)
     return outputs
 

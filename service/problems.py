@@ -31,7 +31,7 @@ MAX_FAULTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One bad value, and why: an RFC 6901 pointer into the body, or the name of a header or query parameter."""
+    """One bad value, and why: an RFC 6901 pointer into the body, or a place of a table, a header, a query parameter."""
 
     pointer: str
     detail: str

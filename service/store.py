@@ -21,7 +21,7 @@ from service.engine import Engine
 from service.predictor import Predictor
 from service.settings import Settings
 from service.signing import PublicKey
-from service.tables import Columns
+from service.tables.json import Columns
 
 log = logging.getLogger("calibrant.store")
 

@@ -70,7 +70,7 @@ def router(store: Store, resolver: Resolver) -> APIRouter:
 
 def report_router(prefix: str, resolver: Resolver) -> APIRouter:
     """GET the training record of the version that the prefix names."""
-    routes = APIRouter(tags=["models"])
+    routes = APIRouter(prefix=prefix, tags=["models"])
 
     @routes.get("/report", summary="The training record", response_class=Response, responses=_REPORT)
     async def report(served: Annotated[Served, Depends(served_at(prefix, resolver))]) -> Response:

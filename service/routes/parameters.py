@@ -67,7 +67,7 @@ class ParameterList(BaseModel):
 
 def router(prefix: str, resolver: Resolver) -> APIRouter:
     """GET /parameters and /parameters/{name} for the version that the prefix names."""
-    routes = APIRouter(tags=["parameters"], dependencies=[Depends(query.only("values"))])
+    routes = APIRouter(prefix=prefix, tags=["parameters"], dependencies=[Depends(query.only("values"))])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - a type
 
     @routes.get("/parameters", summary="All parameters", response_model=ParameterList, responses=_RESPONSES)

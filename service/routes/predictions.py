@@ -1,27 +1,44 @@
-"""A table of readings in: predictions, or the output of every layer, out."""
+"""A table of readings in: predictions, or the output of every layer, out. In any form, and with any option."""
 
 import asyncio
-from typing import Annotated
+from functools import partial
+from time import perf_counter
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from service import media
+from service import exchange, media
+from service.entry import Entry
+from service.exchange import Exchange
 from service.metrics import Metrics
-from service.predict import predict, read_rows
+from service.outputs import Outputs
+from service.predict import TIMEOUT_HEADER, Answer, answer, settled, timeout_seconds
 from service.problems import TooLarge
 from service.resolve import Resolver
 from service.routes import query
 from service.routes.chosen import served_at
 from service.settings import Settings
 from service.store import Served
+from service.tables.table import Table, activation_columns, prediction_columns
 
 TABLE = {
     "type": "object",
     "description": "One array of numbers for each feature, all of one length.",
     "additionalProperties": {"type": "array", "items": {"type": "number"}},
 }
-_REQUEST = {"requestBody": {"required": True, "content": {media.JSON: {"schema": TABLE}}}}
+_CSV: dict[str, Any] = {
+    "schema": {"type": "string", "description": "A line of column names, then a line for each row."}
+}
+_ARROW: dict[str, Any] = {
+    "schema": {"type": "string", "format": "binary", "description": "An Arrow IPC stream; needs calibrant[arrow]."}
+}
+_OTHERS = {media.CSV: _CSV, media.ARROW: _ARROW}
+_FORMS: dict[str, Any] = {
+    "openapi_extra": {"requestBody": {"required": True, "content": {media.JSON: {"schema": TABLE}, **_OTHERS}}},
+    "responses": {200: {"description": "As JSON; else the table, with columns behind its own", "content": _OTHERS}},
+}
+_CONTENT_TYPES = {media.JSON: media.JSON, media.CSV: f"{media.CSV}; charset=utf-8", media.ARROW: media.ARROW}
 
 
 class Predictions(BaseModel):
@@ -43,28 +60,49 @@ class Activations(BaseModel):
 
 def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
     """POST /predict and /activations for the version that the prefix names."""
-    routes = APIRouter(tags=["predictions"], dependencies=[Depends(query.only())])
+    routes = APIRouter(prefix=prefix, tags=["predictions"], dependencies=[Depends(query.only())])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
 
-    @routes.post("/predict", summary="Predict", openapi_extra=_REQUEST, response_model=Predictions)
+    @routes.post("/predict", summary="Predict", response_model=Predictions, **_FORMS)
     async def predictions(served: Chosen, request: Request) -> Response:
-        """One array for each feature in; one for each target out, and the rows that lie outside the training range."""
-        answer = await predict(served, dict(request.headers.raw), request.receive, settings)
-        metrics.predicted(served.model, served.number, answer.entry, answer.out_of_range)
-        headers = {"server-timing": answer.server_timing().decode()}
-        return Response(answer.body, headers=headers, media_type=media.JSON)
+        """A table with the features in; predictions, and the rows that lie outside the training range, out."""
+        headers = dict(request.headers.raw)
+        deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
+        forms = await exchange.agree(headers)
+        table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
+        entry = await settled(served, table.rows, deadline, request.receive, table.places)
+        written = await exchange.run(partial(_answer, served, forms, table, entry), values=table.values)
+        metrics.predicted(served.model, served.number, entry, written.out_of_range)
+        timing = {"server-timing": written.server_timing().decode()}
+        return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
 
-    @routes.post("/activations", summary="Every layer's output", openapi_extra=_REQUEST, response_model=Activations)
+    @routes.post("/activations", summary="Every layer's output", response_model=Activations, **_FORMS)
     async def activations(served: Chosen, request: Request) -> Response:
         """The same table in; for each layer of the network, by name and in order, its output for every row out."""
-        rows = await read_rows(served, dict(request.headers.raw), request.receive, settings.max_body_bytes)
+        headers = dict(request.headers.raw)
+        forms = await exchange.agree(headers)
+        table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
         width = served.predictor.width
-        if len(rows) * width > settings.max_rows:
-            raise TooLarge(f"{len(rows)} rows of {width} values each are more than the {settings.max_rows} allowed")
-
-        def content() -> bytes:
-            return served.json({"activations": served.predictor.activations(rows)})
-
-        return Response(await asyncio.to_thread(content), media_type=media.JSON)
+        if len(table) * width > settings.max_rows:
+            raise TooLarge(f"{len(table)} rows of {width} values each are more than the {settings.max_rows} allowed")
+        content = await asyncio.to_thread(_activations, served, forms, table)
+        return Response(content, media_type=_CONTENT_TYPES[forms.wanted])
 
     return routes
+
+
+def _answer(served: Served, forms: Exchange, table: Table, entry: Entry) -> Answer:
+    shared = cast("Outputs", entry.outputs)  # with others of its batch
+    own = Outputs(shared.predictions[entry.start : entry.stop], shared.out_of_range[entry.start : entry.stop])
+    if forms.wanted == media.JSON:
+        return answer(served, entry)
+    targets = [target.name for target in served.predictor.manifest.targets]
+    added = prediction_columns(table, targets, own)
+    return Answer(forms.write(table, added), int(own.out_of_range.sum()), entry)
+
+
+def _activations(served: Served, forms: Exchange, table: Table) -> bytes:
+    outputs = served.predictor.activations(table.rows)
+    if forms.wanted == media.JSON:
+        return served.json({"activations": outputs})
+    return forms.write(table, activation_columns(table, outputs))

@@ -119,12 +119,12 @@ def repository_router(store: Store, resolver: Resolver, settings: Settings) -> A
         versions = [version for model in models for version in model.versions.values()]
         return [_indexed(version) for version in versions if version.served or not wanted.ready]
 
-    @repository.post("/v2/repository/models/{model}/load", summary="Refused: models are loaded as they are published")
+    @repository.post("/v2/repository/models/{model}/load", include_in_schema=False)
     async def load(model: ModelName) -> None:
         """Administration is off: a version is loaded when it is published into the artifacts folder."""
         raise _not_administered(resolver, model)
 
-    @repository.post("/v2/repository/models/{model}/unload", summary="Refused: models are unloaded as they are removed")
+    @repository.post("/v2/repository/models/{model}/unload", include_in_schema=False)
     async def unload(model: ModelName) -> None:
         """Administration is off: a version is forgotten when it is removed from the artifacts folder."""
         raise _not_administered(resolver, model)

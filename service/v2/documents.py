@@ -104,8 +104,8 @@ class RequestParameters(_Document):
 
     unsupported = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 
-    binary_data_output: bool = False
-    timeout: Annotated[int, Field(ge=0)] = 0
+    binary_data_output: bool | None = None
+    timeout: Annotated[int, Field(ge=0)] | None = None
 
 
 class InferenceRequest(_Document):

@@ -68,7 +68,7 @@ def _read(header: bytes, rest: memoryview, signature: Signature) -> Inference:
         _rows(document.inputs, rest, signature),
         tuple(_wanted(document, signature)),
         document.id,
-        parameters.timeout / 1_000_000 if parameters else 0.0,
+        (parameters.timeout or 0) / 1_000_000 if parameters else 0.0,
     )
 
 
@@ -137,7 +137,7 @@ def _values(inputs: Sequence[InputTensor], rest: memoryview) -> Iterator[Rows]:
 
 
 def _wanted(document: InferenceRequest, signature: Signature) -> Iterator[Wanted]:
-    binary = document.parameters is not None and document.parameters.binary_data_output
+    binary = bool(document.parameters and document.parameters.binary_data_output)
     seen: set[str] = set()
     for at, output in enumerate(document.outputs or ()):
         if output.name not in signature.outputs:

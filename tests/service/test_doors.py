@@ -207,11 +207,12 @@ BODIES = st.one_of(
 )
 CONTENT_TYPES = st.sampled_from(
     ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/json;", "text/plain",
-     "application/jsonx", "", "application/json, text/plain"]
+     "application/jsonx", "", "application/json, text/plain", "text/csv", "text/csv; charset=latin-1",
+     "application/vnd.apache.arrow.stream"]
 )  # fmt: skip
 ACCEPTS = st.sampled_from(
     ["*/*", "application/json", "application/*;q=0.1", "image/png", "application/json;q=0", "text/html, */*;q=0.1",
-     "application/json;q=x", "", ",", ";", "\xff"]
+     "application/json;q=x", "", ",", ";", "\xff", "text/csv", "application/vnd.apache.arrow.stream, */*;q=0.5"]
 )  # fmt: skip
 OTHERS = st.sampled_from(
     [("x-request-id", "abc-1"), ("x-request-id", "~" * 128), ("x-request-id", "a b"), ("x-request-id", "a" * 129),
@@ -277,7 +278,15 @@ def test_good_bodies_get_what_the_network_gives(services: list[Running], column:
 def test_headers_good_and_bad(services: list[Running], sent: bytes) -> None:
     """Content types, Accept, ids, deadlines, codings, repeated and odd headers, Expect, Connection: close."""
     answers = agree(services, sent)
-    assert set(status(answers[:-1])) <= {100, 200, 406, 415, 422}
+    assert set(status(answers[:-1])) <= {100, 200, 400, 406, 415, 422}
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/csv", "application/json"])
+@pytest.mark.parametrize("rows", [[], ["50", "68"], ["x"], ["1"] * 41, ["1"] * 46])
+def test_tables_in_csv(services: list[Running], rows: list[str], accept: str) -> None:
+    """Whichever door they come to."""
+    headers = [("content-type", "text/csv"), ("accept", accept)]
+    agree(services, request("\n".join(["fahrenheit", *rows]).encode(), headers))
 
 
 @pytest.mark.parametrize("path", PATHS)

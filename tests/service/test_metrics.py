@@ -39,21 +39,25 @@ def test_predictions_and_problems_are_counted(fresh: Running) -> None:
     assert fresh.client.post("/predict", json={"fahrenheit": ["x"]}).status_code == 422
     assert fresh.client.post("/predict?x=1", json=GOOD).status_code == 422
     assert fresh.client.post("/models/thermometer/predict?", json=GOOD).status_code == 200
+    csv = {"content-type": "text/csv", "accept": "text/csv"}
+    assert fresh.client.post("/models/thermometer/predict", content="fahrenheit\n50\n", headers=csv).status_code == 200
+    assert fresh.client.get("/models/thermometer/report").status_code == 200
     assert fresh.client.get("/nope/1").status_code == 404
     found = samples(fresh.client)
     assert found["calibrant_requests_total['/predict', '200', 'thermometer']"] == 5
     assert found["calibrant_requests_total['/predict', '422', 'thermometer']"] == 1
-    assert found["calibrant_requests_total['/models/{model}/predict', '200', 'thermometer']"] == 1
+    assert found["calibrant_requests_total['/models/{model}/predict', '200', 'thermometer']"] == 2
+    assert found["calibrant_requests_total['/models/{model}/report', '200', 'thermometer']"] == 1
     assert found["calibrant_requests_total['', '404', 'other']"] == 1
     assert found["calibrant_problems_total['wrong-values']"] == 2
     assert found["calibrant_problems_total['not-found']"] == 1
-    assert found["calibrant_rows_total['thermometer']"] == 12
+    assert found["calibrant_rows_total['thermometer']"] == 13
     assert found["calibrant_out_of_range_rows_total['thermometer']"] == 6
     for histogram in ("queue_seconds", "model_seconds", "batch_rows"):
-        assert found[f"calibrant_{histogram}_count['thermometer']"] == 6
-    assert found["calibrant_batch_rows_sum['thermometer']"] == 12
-    assert found["calibrant_batch_rows_bucket['1.0', 'thermometer']"] == 0
-    assert found["calibrant_batch_rows_bucket['2.0', 'thermometer']"] == 6
+        assert found[f"calibrant_{histogram}_count['thermometer']"] == 7
+    assert found["calibrant_batch_rows_sum['thermometer']"] == 13
+    assert found["calibrant_batch_rows_bucket['1.0', 'thermometer']"] == 1
+    assert found["calibrant_batch_rows_bucket['2.0', 'thermometer']"] == 7
     assert found["calibrant_request_seconds_count['/predict']"] >= 6
 
 

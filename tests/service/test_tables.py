@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.problems import Problem
-from service.tables import Columns
+from service.tables.json import Columns
 
 NAMES = ["a", 'b"[\\']
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)

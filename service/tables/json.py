@@ -1,4 +1,4 @@
-"""Request bodies in, rows of float32 out: a table by columns, checked once and completely. Knows no HTTP."""
+"""JSON in: a table by columns, checked once and completely, as rows of float32."""
 
 import re
 from collections.abc import Sequence
@@ -11,17 +11,15 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from service.entry import Rows
-from service.problems import MAX_FAULTS, Fault, NotParseable, TooLarge, WrongValues, pointer
+from service.problems import MAX_FAULTS, Fault, NotParseable, WrongValues, pointer
+from service.tables.table import FLOAT32_MAX, check_count, summary
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Beyond this, an error names the first bad value of each column only: to word millions costs more than to answer.
 NAME_ALL_FAULTS_BYTES = 64 * 2**10
 # From here on a parser that gives arrays is faster than one that gives Python floats.
 _ARRAYS_BYTES = 256
 # A parser keeps the memory that its largest body needed, some ten times the body: beyond this, each body has its own.
-_PARSER_KEPT_BYTES = 2 * 2**20
-# Each value of a column is within float32 where the sum of their squares is within this.
-_WITHIN = FLOAT32_MAX**2
+PARSER_KEPT_BYTES = 2 * 2**20
 
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -45,7 +43,7 @@ class Columns:
 
     def __init__(self, names: Sequence[str], max_rows: int) -> None:
         self.names = tuple(names)
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         # An error is made for each wrong key, so that a body of a million keys must not reach the validator.
         self._max_quotes = 1_000 + sum(2 + name.count('"') for name in names)
         self._brackets = len(names) + sum(name.count("[") for name in names)
@@ -55,7 +53,10 @@ class Columns:
         self._all_faults = _adapter(self.names, list[_Number])
 
     def from_json(self, body: bytes) -> Rows:
-        """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge."""
+        """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge.
+
+        To be called on one thread only, but for bodies beyond PARSER_KEPT_BYTES.
+        """
         arrays = self._arrays(body) if len(body) >= _ARRAYS_BYTES else None
         return self._rows(self._validated(body) if arrays is None else arrays)
 
@@ -68,14 +69,14 @@ class Columns:
         if body[:1] != b"{" or b"\\" in body or not _occurs(body, b"[", self._brackets):
             return None
         try:
-            parser = self._parser if len(body) <= _PARSER_KEPT_BYTES else simdjson.Parser()
+            parser = self._parser if len(body) <= PARSER_KEPT_BYTES else simdjson.Parser()
             document: Any = parser.parse(body)
             if len(document) != len(self.names):
                 return None
             columns = [np.frombuffer(document[name].as_buffer(of_type="d")) for name in self.names]
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
             return None
-        within = all(column.dot(column) <= _WITHIN or np.abs(column).max() <= FLOAT32_MAX for column in columns)
+        within = all(column.min() >= -FLOAT32_MAX and column.max() <= FLOAT32_MAX for column in columns if len(column))
         return columns if within else None
 
     def _validated(self, body: bytes) -> list[list[float]]:
@@ -93,8 +94,7 @@ class Columns:
 
     def _rows(self, columns: Sequence[Sequence[float] | NDArray[np.float64]]) -> Rows:
         count = len(columns[0])
-        if count > self._max_rows:
-            raise TooLarge(f"{count} rows are more than the {self._max_rows} that one request may have")
+        check_count(count, self.max_rows)
         if len(columns) == 1:
             return np.asarray(columns[0], dtype=np.float32).reshape(-1, 1)
         faults = [
@@ -123,18 +123,13 @@ class Columns:
             )
             for fault in faults[:MAX_FAULTS]
         ]
-        return WrongValues(_summary(named, len(faults)), faults=named)
+        return WrongValues(summary(named, len(faults)), faults=named)
 
 
 def _adapter(names: Sequence[str], column: object) -> TypeAdapter[dict[str, list[float]]]:
     table = TypedDict("table", dict.fromkeys(names, column))  # type: ignore[misc]  # a type for names known at run time
     table.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
     return TypeAdapter(table)  # type: ignore[arg-type]
-
-
-def _summary(faults: Sequence[Fault], count: int) -> str:
-    first = f"{faults[0].pointer or 'the body'} {faults[0].detail}"
-    return first if count == 1 else f"{first} (the first of {count} errors)"
 
 
 def _occurs(body: bytes, what: bytes, times: int) -> bool:

@@ -1,0 +1,90 @@
+"""A table in any form in, an answer in any form out: what the headers say of both, and who reads and writes them.
+
+What may take more than a moment does so on a thread. The forms are in service/tables/.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import TypeVar
+
+from starlette.types import Receive
+
+from service import body, media
+from service.problems import NotAcceptable, UnsupportedMedia
+from service.store import Served
+from service.tables import csv
+from service.tables.json import PARSER_KEPT_BYTES
+from service.tables.table import Table, Values
+
+# So many values are read or written in less than a millisecond.
+_FEW_VALUES = 1024
+_BYTES_PER_VALUE = 4
+_NO_ARROW = "Arrow needs the extra `calibrant[arrow]`, which is not installed with this service"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The media types of a request's body and of its answer."""
+
+    sent: str
+    wanted: str
+
+    async def read(self, served: Served, headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> Table:
+        """The body as a checked table; raises Problem, or ClientDisconnect."""
+        content = await body.read(receive, headers.get(b"content-length"), max_bytes)
+        if self.sent == media.JSON and len(content) <= PARSER_KEPT_BYTES:
+            return self._read(served, content)  # quick, and its parser is the event loop's
+        return await run(partial(self._read, served, content), values=len(content) // _BYTES_PER_VALUE)
+
+    def _read(self, served: Served, content: bytes) -> Table:
+        columns = served.columns
+        if self.sent == media.JSON:
+            return Table(columns.from_json(content), columns.names)
+        form = csv if self.sent == media.CSV else _arrow()
+        table: Table = form.read(content, columns.names, columns.max_rows)
+        return table
+
+    def write(self, table: Table, added: Mapping[str, Values]) -> bytes:
+        """The table with these columns behind its own, as CSV or Arrow; raises Problem."""
+        form = csv if self.wanted == media.CSV else _arrow()
+        written: bytes = form.write(table, added)
+        return written
+
+
+async def agree(headers: Mapping[bytes, bytes]) -> Exchange:
+    """What the headers ask for; raises UnsupportedMedia or NotAcceptable."""
+    sent = media.body_form(headers.get(b"content-type"), headers.get(b"content-encoding"))
+    wanted = media.negotiate(headers.get(b"accept"), media.TABLES)
+    if media.ARROW in {sent, wanted}:
+        try:
+            await asyncio.to_thread(_arrow)
+        except ImportError:
+            wanted = _without_arrow(sent, headers.get(b"accept"))
+    return Exchange(sent, wanted)
+
+
+def _without_arrow(sent: str, accept: bytes | None) -> str:
+    """The form of the answer where pyarrow is not installed."""
+    if sent == media.ARROW:
+        raise UnsupportedMedia(_NO_ARROW, headers={"accept-post": f"{media.JSON}, {media.CSV}"})
+    try:
+        return media.negotiate(accept, [media.JSON, media.CSV])
+    except NotAcceptable as error:
+        raise NotAcceptable(f"{error.detail}; {_NO_ARROW}") from None
+
+
+def _arrow() -> ModuleType:
+    """Imported here, as pyarrow is an extra and takes a while; raises ImportError where it is not installed."""
+    from service.tables import arrow  # noqa: PLC0415 - as above
+
+    return arrow
+
+
+async def run(work: Callable[[], T], *, values: int) -> T:
+    """Do this, which concerns so many values: at once for a few, else on a thread."""
+    return work() if values <= _FEW_VALUES else await asyncio.to_thread(work)

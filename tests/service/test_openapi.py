@@ -1,0 +1,19 @@
+"""The API is what its document says: schemathesis, from the outside, with every check that it has."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from running import Running
+
+CONFIGURATION = Path(__file__).parent.parent / "schemathesis.toml"
+SECONDS = 60
+
+
+def test_schemathesis_finds_nothing(service: Running) -> None:
+    """Every operation, good and bad requests, one after another and in sequences, for a minute."""
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
+    command += ["run", f"{service.url}/openapi.json", "--checks", "all", "--seed", "1", "--max-time", str(SECONDS)]
+    done = subprocess.run([*command, "--no-color"], capture_output=True, text=True, timeout=5 * SECONDS, check=False)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    assert "Test cases:" in done.stdout
