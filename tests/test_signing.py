@@ -90,7 +90,7 @@ def linked(version: Path) -> None:
 
 
 NOT_SIGNED = "manifest.sig: is not a signature of manifest.json by the owner of the public key"
-ALTERATIONS = {
+ALTERATIONS: dict[Callable[[Path], None], str] = {
     unsigned: "is not signed: manifest.sig: no such file or directory",
     other_manifest: NOT_SIGNED,
     other_network: NOT_SIGNED,
@@ -192,13 +192,14 @@ def test_a_file_that_is_no_key_is_one_line_and_status_2(
     elif content := WRONG_FILES[name]:
         wrong.private.write_bytes(content)
     place = ["--artifacts", str(artifacts)]
-    for command in (
+    commands: tuple[Callable[[], int], ...] = (
         lambda: train(["sign", "--key", str(wrong.private), *place, "thermometer", "1"]),
         lambda: train(["fit", "--key", str(wrong.private), *place]),
         lambda: train(["verify", "--public-key", str(wrong.public), *place, "thermometer", "1"]),
         lambda: serve(["check", "--public-key", str(wrong.public), *place]),
         lambda: serve(["serve", "--public-key", str(wrong.public), *place]),
-    ):
+    )
+    for command in commands:
         capsys.readouterr()
         assert command() == 2
         said = capsys.readouterr()

@@ -83,7 +83,7 @@ def _check_opcodes(content: bytes) -> None:
         for opcode, argument, position in pickletools.genops(content):
             if opcode.name not in OPCODES:
                 raise ArchiveError(f"data.pkl: opcode {opcode.name} at byte {position} is not allowed")
-            if opcode.name.endswith("BINPUT") and (before not in _REMEMBERED or argument > len(content)):
+            if opcode.name.endswith("BINPUT") and (before not in _REMEMBERED or (argument or 0) > len(content)):
                 raise ArchiveError(f"data.pkl: {before} cannot be remembered, at byte {position}")
             before = opcode.name
     except ValueError as error:
