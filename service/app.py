@@ -22,6 +22,7 @@ from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem,
 from service.resolve import Resolver
 from service.routes import chosen, models, parameters, predictions, probes, v2, v2_models, v2_statistics
 from service.settings import Settings
+from service.signing import PublicKey
 from service.store import Store
 from service.v2 import error as v2_error
 
@@ -32,9 +33,9 @@ _DESCRIPTION = "Readings in, a served model out: predictions, and the network th
 _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings) -> Door:
-    """The application; raises ValueError for a device that is not there."""
-    store = Store(settings, resolve_device(settings.device))
+def create_app(settings: Settings, public_key: PublicKey | None) -> Door:
+    """The application, for versions signed by the owner of `public_key`; raises ValueError for a missing device."""
+    store = Store(settings, resolve_device(settings.device), public_key)
     resolver = Resolver(store, settings.default_model)
     metrics = Metrics()
 
