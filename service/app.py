@@ -26,6 +26,7 @@ from service.resolve import Resolver
 from service.routes import chosen, models, parameters, predictions, probes, v2, v2_models, v2_statistics
 from service.scrape import Scrape
 from service.settings import Settings
+from service.signing import PublicKey
 from service.store import Store
 from service.v2 import error as v2_error
 
@@ -39,10 +40,13 @@ _DESCRIPTION = "Readings in, a served model out: predictions, and the network th
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings, snapshot: Path | None = None) -> Door:
-    """The application; `snapshot` is this worker's file among several. Raises ValueError for a missing device."""
+def create_app(settings: Settings, public_key: PublicKey | None, snapshot: Path | None = None) -> Door:
+    """The application, for versions signed by the owner of `public_key`; raises ValueError for a missing device.
+
+    `snapshot` is this worker's file where there are several.
+    """
     device = resolve_device(settings.device)
-    store = Store(settings, device)
+    store = Store(settings, device, public_key)
     resolver = Resolver(store, settings.default_model)
     metrics, request_log = Metrics(), RequestLog()
     scrape = Scrape(metrics, store, resolver, (_version(), device.type), snapshot)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact import Column
+from service.manifest import Column
 from service.counts import Histogram
 from service.entry import Rows
 

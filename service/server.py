@@ -14,16 +14,19 @@ from service.door import Door
 from service.predictor import resolve_device
 from service.protocol import Connection
 from service.settings import Settings
+from service.signing import PublicKey, resolve_public_key
 from service.workers import Workers
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal says stop; 1 when the address cannot be had. Raises ValueError for a missing device."""
+    """Serve until a signal says stop; 1 when the address cannot be had. Raises ValueError for no such device or key."""
     resolve_device(settings.device)
     if settings.traces:
         _check_traces()
+    # Once, for all workers: one that is replaced later has the same key, whatever became of the file.
+    public_key = resolve_public_key(settings.public_key)
     config = uvicorn.Config(
-        partial(_application, settings),
+        partial(_application, settings, public_key),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -67,12 +70,12 @@ def _run_workers(config: uvicorn.Config) -> int:
     return int(workers.failed)
 
 
-def _application(settings: Settings, snapshot: Path | None = None) -> Door:
+def _application(settings: Settings, public_key: PublicKey | None, snapshot: Path | None = None) -> Door:
     """What each process runs, made there."""
     logs.catch()
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings, snapshot)
+    door = create_app(settings, public_key, snapshot)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()

@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="where networks run; auto takes CUDA where there is one")
     ] = "auto"
+    public_key: Annotated[
+        Path | None,
+        Field(description="Ed25519 public key in PEM; with it, only versions that its owner signed are loaded"),
+    ] = None
     refresh_seconds: Annotated[float, Field(gt=0, le=2, description="how often the folder is looked at")] = 1.0
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"

@@ -18,11 +18,11 @@ import orjson
 import torch
 
 from service import artifact
-from service.artifact import ArtifactError
 from service.engine import Engine
 from service.features import Subject
 from service.predictor import Predictor
 from service.settings import Settings
+from service.signing import PublicKey
 from service.tables.json import Columns
 
 log = logging.getLogger("calibrant.store")
@@ -110,12 +110,14 @@ class Store:
     `swaps` counts by model how often another version became the default, `failed_loads` those that did not go live.
     """
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
+    def __init__(self, settings: Settings, device: torch.device, public_key: PublicKey | None) -> None:
+        """With `public_key`, only versions that its owner signed are loaded."""
         self.catalog = Catalog()
+        self._settings = settings
+        self._public_key = public_key
         self._device = device
         self.swaps: Counter[str] = Counter()
         self.failed_loads: Counter[str] = Counter()
-        self._settings = settings
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     def refresh(self) -> None:
@@ -180,8 +182,8 @@ class Store:
     def _load(self, path: Path, before: Version) -> Version:
         try:
             served = self._served(path)
-        except (ArtifactError, RuntimeError) as error:
-            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one version is no other one's trouble
+            reason = str(error) or type(error).__name__
             self.failed_loads[before.model] += 1
             said = {"model": before.model, "version": before.number, "reason": reason}
             log.error("%s version %d does not go live: %s", before.model, before.number, reason, extra=said)
@@ -193,9 +195,9 @@ class Store:
         return replace(before, state="ready", since=datetime.now(UTC), reason=None, served=served)
 
     def _served(self, path: Path) -> Served:
-        """Read, check and warm one version; raises ArtifactError, or RuntimeError where the device fails."""
+        """Read, check and warm one version; raises ArtifactError, or what torch raises where the device fails."""
         settings = self._settings
-        predictor = Predictor(artifact.read(path), self._device)
+        predictor = Predictor(artifact.read(path, self._public_key), self._device)
         columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
         engine = Engine(
             predictor.run,

@@ -470,7 +470,7 @@ async def _known_head(artifacts: Path) -> None:
         return asyncio.Task(cast("Coroutine[Any, Any, Any]", coroutine), loop=loop, **options)
 
     called: list[str] = []
-    door = create_app(Settings(artifacts=artifacts))
+    door = create_app(Settings(artifacts=artifacts), public_key=None)
     store = door.resolver._store
     await asyncio.to_thread(store.refresh)
 
