@@ -6,9 +6,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import Column
 from service.counts import Histogram
 from service.entry import Rows
+from service.manifest import Column
 
 _BUCKETS_IN_RANGE = 10
 # So many rows at once stay in a core's cache, and hold nobody up.
