@@ -141,7 +141,8 @@ class Metrics:
     def _count(self) -> None:
         responses, self._responses = self._responses, []
         predictions, self._predictions = self._predictions, []
-        self._numbers.update([("requests", route, model, str(status)) for route, model, status, _ in responses])
+        for (route, model, status), count in Counter([response[:3] for response in responses]).items():
+            self._numbers["requests", route, model, str(status)] += count
         for route in {response[0] for response in responses}:
             seconds = [response[3] for response in responses if response[0] == route]
             self._observe(("request_seconds", route), _SECONDS, np.array(seconds))
