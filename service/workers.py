@@ -33,7 +33,7 @@ class Workers(Multiprocess):
         """
         super().__init__(config, _sockets(config.host, config.port, config.workers))
         memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-        self._folder = TemporaryDirectory(prefix="calibrant-", dir=memory)
+        self._folder = TemporaryDirectory(prefix=f"calibrant-{os.getpid()}-", dir=memory)
         host, port, *_ = self.sockets[0].getsockname()
         self.failed = False
         log.info("%d workers, running on http://%s:%d", config.workers, f"[{host}]" if ":" in host else host, port)
