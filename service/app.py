@@ -3,41 +3,62 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
 from typing import cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import media, openapi, problems
-from service.door import Door
+from service import media, openapi, problems, request_id
+from service.access import HEADER as ACCESS_HEADER
+from service.access import Access
+from service.door import PROBES, Door
 from service.metrics import Metrics
+from service.pages import Pages
+from service.predict import TIMEOUT_HEADER
 from service.predictor import resolve_device
 from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem, WrongValues
 from service.resolve import Resolver
-from service.routes import chosen, models, parameters, predictions, probes, v2, v2_models, v2_statistics
+from service.routes import (
+    chosen,
+    models,
+    page,
+    parameters,
+    predictions,
+    probes,
+    v2,
+    v2_administration,
+    v2_models,
+    v2_statistics,
+)
 from service.settings import Settings
 from service.signing import PublicKey
 from service.store import Store
 from service.v2 import error as v2_error
+from service.v2.request import HEADER_LENGTH
 
 log = logging.getLogger("calibrant")
 
 _DESCRIPTION = "Readings in, a served model out: predictions, and the network that makes them."
 # Tracing is for who installs an SDK; without one it costs 5 us a request and gives nothing.
-_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings, public_key: PublicKey | None) -> Door:
-    """The application, for versions signed by the owner of `public_key`; raises ValueError for a missing device."""
+def create_app(settings: Settings, public_key: PublicKey | None, access: Access) -> Door:
+    """The application, for versions that the owner of `public_key` signed, and for who has one of the keys of `access`.
+
+    Raises ValueError for a device that is not there.
+    """
     store = Store(settings, resolve_device(settings.device), public_key)
     resolver = Resolver(store, settings.default_model)
     metrics = Metrics()
+    pages = Pages.read()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,9 +68,9 @@ def create_app(settings: Settings, public_key: PublicKey | None) -> Door:
         following.cancel()
         store.close()
 
-    app = FastAPIOffline(
-        "/docs",
-        None,
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
         title="calibrant",
         version=_version(),
         description=_DESCRIPTION,
@@ -57,20 +78,24 @@ def create_app(settings: Settings, public_key: PublicKey | None) -> Door:
         responses=openapi.RESPONSES,
         telemetry=_NO_TELEMETRY,
     )
+    app.include_router(page.router(pages))
     app.include_router(probes.router(resolver, metrics))
     app.include_router(models.router(store, resolver))
     for prefix in chosen.PREFIXES:
         app.include_router(predictions.router(prefix, resolver, settings, metrics))
         app.include_router(parameters.router(prefix, resolver))
         app.include_router(models.report_router(prefix, resolver))
-    app.include_router(v2.server_router(resolver, app.version))
-    app.include_router(v2.repository_router(store, resolver, settings))
+    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
+    app.include_router(v2.repository_router(store, settings))
+    app.include_router(v2_administration.router(store, resolver, access))
     app.include_router(v2_statistics.router(store, resolver, metrics))
     for prefix in (chosen.MODEL, chosen.VERSION):
         app.include_router(v2_models.router(prefix, resolver, settings, metrics))
-    openapi.install(app, resolver)
+    openapi.install(app, resolver, access, PROBES)
     _handle_errors(app, metrics)
-    return Door(app, resolver, settings, metrics)
+    if settings.cors_origins:
+        _let_pages_ask(app, settings.cors_origins.split(","))
+    return Door(app, resolver=resolver, settings=settings, metrics=metrics, access=access, pages=pages)
 
 
 async def _follow(store: Store, seconds: float) -> None:
@@ -80,6 +105,17 @@ async def _follow(store: Store, seconds: float) -> None:
         except Exception:
             log.exception("looking at the artifacts folder failed; what serves goes on serving")
         await asyncio.sleep(seconds)
+
+
+def _let_pages_ask(app: FastAPI, origins: Sequence[str]) -> None:
+    """Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol), with a key but never with cookies."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=[header.decode() for header in (ACCESS_HEADER, request_id.HEADER, TIMEOUT_HEADER, HEADER_LENGTH)],
+        expose_headers=["retry-after", "server-timing", request_id.HEADER.decode(), HEADER_LENGTH.decode()],
+    )
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:

@@ -1,8 +1,10 @@
 """The portable door: the outermost ASGI application, under any server. Answers predictions in JSON, hands on the rest.
 
-Every request gets its id here, every response is counted here, and HEAD becomes GET without a body.
+Every request shows its key here before anything else, and gets its id; every response is counted here, and HEAD becomes
+GET without a body.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
@@ -11,17 +13,23 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, problems, request_id
+from service.access import Access
 from service.metrics import Metrics
+from service.pages import HTML, Pages
 from service.predict import Answer, predict
-from service.problems import Problem
+from service.problems import Problem, Unauthorized
 from service.resolve import Resolver
 from service.settings import Settings
 from service.store import Served
+from service.v2 import error as v2_error
 
 PREDICT = "/predict"
+# What wants no key.
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
 MODEL_IN_SCOPE = "calibrant.model"
 _JSON = media.JSON.encode()
+_PREFLIGHT = b"access-control-request-method"
 # What a request is counted under whose path is no route.
 OTHER = "other"
 Target: TypeAlias = tuple[str, str | None, str | None]
@@ -57,10 +65,21 @@ class Reply:
 class Door:
     """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
 
-    def __init__(self, app: ASGIApp, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+    def __init__(  # noqa: PLR0913 - what a request meets on its way, each by name
+        self,
+        app: ASGIApp,
+        *,
+        resolver: Resolver,
+        settings: Settings,
+        metrics: Metrics,
+        access: Access,
+        pages: Pages,
+    ) -> None:
         self.resolver = resolver
         self.settings = settings
+        self.access = access
         self._metrics = metrics
+        self._pages = pages
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,9 +90,14 @@ class Door:
         started = perf_counter()
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
+        if not self._admits(scope, headers):
+            await _send(self._refusal(scope, headers, identity, started), send)
+            return
         target = None
         if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
             target = predict_target(scope["path"])
+        if self.settings.cors_origins and b"origin" in headers:
+            target = None  # the next one knows the headers that it wants
         if target is None:
             await self._route(scope, identity, started, receive, send)
             return
@@ -86,9 +110,7 @@ class Door:
             outcome = problem
         except ClientDisconnect:
             return
-        reply = self.reply(route, served, outcome, identity, started)
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
-        await send({"type": "http.response.body", "body": reply.body})
+        await _send(self.reply(route, served, outcome, identity, started), send)
 
     def reply(
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
@@ -103,6 +125,26 @@ class Door:
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
         self._metrics.responded(route, model, reply.status, perf_counter() - started)
+        return reply
+
+    def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the request has a key that is good, or wants none, as a browser's question whether it may ask."""
+        if self.access.admits(scope["headers"]) or scope["path"] in PROBES:
+            return True
+        preflight = scope["method"] == "OPTIONS" and b"origin" in headers and _PREFLIGHT in headers
+        return preflight and self.settings.cors_origins is not None
+
+    def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], identity: bytes, started: float) -> Reply:
+        """The same whatever is at this path: for a browser a page that asks for a key, else a problem."""
+        problem = Unauthorized()
+        reply = _problem_reply(problem, identity)
+        if v2_error.is_below(scope["path"]):
+            reply.media_type, reply.body = _JSON, v2_error.body(problem)
+        elif scope["method"] in {"GET", "HEAD"} and media.prefers_html(headers.get(b"accept")):
+            reply.media_type, reply.body = HTML.encode(), self._pages.sign_in
+            reply.more += _encoded(self._pages.sign_in_headers)
+        self._metrics.failed(problem.kind)
+        self._metrics.responded(OTHER, "", reply.status, perf_counter() - started)
         return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
@@ -132,5 +174,14 @@ def predict_target(path: str) -> Target | None:
 
 def _problem_reply(problem: Problem, identity: bytes) -> Reply:
     """A problem as a response."""
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    headers = _encoded(problem.headers)
     return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
+    await send({"type": "http.response.body", "body": reply.body})

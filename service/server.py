@@ -2,12 +2,14 @@
 
 import gc
 import logging
+import ssl
 import sys
 from functools import partial
 
 import torch
 import uvicorn
 
+from service.access import Access
 from service.app import create_app
 from service.door import Door
 from service.predictor import resolve_device
@@ -18,12 +20,17 @@ from service.workers import Workers
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal says stop; 1 when the address cannot be had. Raises ValueError for no such device or key."""
+    """Serve until a signal says stop; 1 when the address cannot be had.
+
+    Raises ValueError for a missing device, and for keys or a certificate that cannot be used.
+    """
     resolve_device(settings.device)
-    # Once, for all workers: one that is replaced later has the same key, whatever became of the file.
+    _check_certificate(settings)
+    # Once, for all workers: one that is replaced later has the same keys, whatever became of the files.
     public_key = resolve_public_key(settings.public_key)
+    access = Access.read(settings.api_keys_file, settings.admin_keys_file)
     config = uvicorn.Config(
-        partial(_application, settings, public_key),
+        partial(_application, settings, public_key, access),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -34,6 +41,9 @@ def run(settings: Settings) -> int:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
@@ -59,12 +69,25 @@ def _run_workers(config: uvicorn.Config) -> int:
     return int(workers.failed)
 
 
-def _application(settings: Settings, public_key: PublicKey | None) -> Door:
+def _check_certificate(settings: Settings) -> None:
+    """Raise ValueError where uvicorn could not use it; each process reads it for itself."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if (certificate is None) != (key is None):
+        raise ValueError("tls_certificate and tls_key: one is of no use without the other")
+    if certificate is not None:
+        try:  # with an empty password, so that nobody is asked for one
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, "")
+        except OSError as error:
+            why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+            raise ValueError(f"tls_certificate {certificate} and tls_key {key} cannot be used: {why}") from error
+
+
+def _application(settings: Settings, public_key: PublicKey | None, access: Access) -> Door:
     """What each process runs, made there."""
     _start_logging(settings.log_level)
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings, public_key)
+    door = create_app(settings, public_key, access)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()
