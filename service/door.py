@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.pages import HTML, Pages
 from service.predict import Answer, predict
 from service.problems import Problem, Unauthorized
+from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
 from service.store import Served
@@ -28,6 +29,10 @@ PREDICT = "/predict"
 PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
 MODEL_IN_SCOPE = "calibrant.model"
+# Where a route leaves the entry of a prediction, so that a trace can show what it went through.
+ENTRY_IN_SCOPE = "calibrant.entry"
+# Where the door leaves the request's id.
+IDENTITY_IN_SCOPE = "calibrant.request_id"
 _JSON = media.JSON.encode()
 _PREFLIGHT = b"access-control-request-method"
 # What a request is counted under whose path is no route.
@@ -72,6 +77,7 @@ class Door:
         resolver: Resolver,
         settings: Settings,
         metrics: Metrics,
+        request_log: RequestLog,
         access: Access,
         pages: Pages,
     ) -> None:
@@ -80,7 +86,10 @@ class Door:
         self.access = access
         self._metrics = metrics
         self._pages = pages
+        self._request_log = request_log
         self._app = app
+        # With traces every request is FastAPI's, as the spans are.
+        self._predicts = not settings.traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on a lifespan."""
@@ -94,8 +103,8 @@ class Door:
             await _send(self._refusal(scope, headers, identity, started), send)
             return
         target = None
-        if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
-            target = predict_target(scope["path"])
+        if self._predicts and scope["method"] == "POST" and not scope["query_string"]:
+            target = predict_target(scope["path"]) if media.is_json_both_ways(headers) else None
         if self.settings.cors_origins and b"origin" in headers:
             target = None  # the next one knows the headers that it wants
         if target is None:
@@ -116,15 +125,21 @@ class Door:
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
     ) -> Reply:
         """Count what came of a request, and word it, the same through every door."""
-        model, version = (served.model, served.number) if served else ("", 0)
+        model = served.model if served else ""
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
+            if outcome.status >= 500 or route == OTHER:
+                self._request_log.problem(outcome, identity, route, model)
             reply = _problem_reply(outcome, identity)
         else:
-            self._metrics.predicted(model, version, outcome.entry, outcome.out_of_range)
+            self._metrics.predicted(outcome.subject, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
-        self._metrics.responded(route, model, reply.status, perf_counter() - started)
+        seconds = perf_counter() - started
+        self._metrics.responded(route, model, reply.status, seconds)
+        if self.settings.access_log:
+            method = "" if route == OTHER else "POST"
+            self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=reply.status)
         return reply
 
     def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
@@ -137,27 +152,43 @@ class Door:
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], identity: bytes, started: float) -> Reply:
         """The same whatever is at this path: for a browser a page that asks for a key, else a problem."""
         problem = Unauthorized()
-        reply = _problem_reply(problem, identity)
+        reply = self.reply(OTHER, None, problem, identity, started)
         if v2_error.is_below(scope["path"]):
             reply.media_type, reply.body = _JSON, v2_error.body(problem)
         elif scope["method"] in {"GET", "HEAD"} and media.prefers_html(headers.get(b"accept")):
             reply.media_type, reply.body = HTML.encode(), self._pages.sign_in
             reply.more += _encoded(self._pages.sign_in_headers)
-        self._metrics.failed(problem.kind)
-        self._metrics.responded(OTHER, "", reply.status, perf_counter() - started)
         return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
+        method, answered = scope["method"], False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
-                route, model = getattr(scope.get("route"), "path", OTHER), scope.get(MODEL_IN_SCOPE, "")
-                self._metrics.responded(route, model, message["status"], perf_counter() - started)
+                self._count(scope, method, message["status"], identity, perf_counter() - started)
             await send(message)
 
-        if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send_with_id)
+        scope = {**scope, "method": "GET" if method == "HEAD" else method, IDENTITY_IN_SCOPE: identity}
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            if not answered:
+                raise
+            # Starlette raises what it has answered with a 500 once more; the log has it already.
+
+    def _count(self, scope: Scope, method: str, status: int, identity: bytes, seconds: float) -> None:
+        route, model = route_of(scope), scope.get(MODEL_IN_SCOPE, "")
+        self._metrics.responded(route, model, status, seconds)
+        if self.settings.access_log:
+            self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=status)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that a request has come to."""
+    return getattr(scope.get("route"), "path", OTHER)
 
 
 def predict_target(path: str) -> Target | None:

@@ -54,7 +54,7 @@ class Connection(HttpToolsProtocol):
         self._door = cast("Door", self.app)
         self._shared = self._shared_by.setdefault(self._door, Shared())
         self._settings = self._door.settings
-        self._fast = self._settings.fast_door
+        self._fast = self._settings.fast_door and not self._settings.traces
         # Of the plain request at work: its head while its body arrives, then its entry until it is answered.
         self._plain: PlainHead | None = None
         self._plain_bytes: list[bytes] = []

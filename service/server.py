@@ -3,12 +3,13 @@
 import gc
 import logging
 import ssl
-import sys
 from functools import partial
+from pathlib import Path
 
 import torch
 import uvicorn
 
+from service import logs
 from service.access import Access
 from service.app import create_app
 from service.door import Door
@@ -26,6 +27,8 @@ def run(settings: Settings) -> int:
     """
     resolve_device(settings.device)
     _check_certificate(settings)
+    if settings.traces:
+        _check_traces()
     # Once, for all workers: one that is replaced later has the same keys, whatever became of the files.
     public_key = resolve_public_key(settings.public_key)
     access = Access.read(settings.api_keys_file, settings.admin_keys_file)
@@ -38,6 +41,7 @@ def run(settings: Settings) -> int:
         http=Connection,
         ws="none",
         interface="asgi3",
+        log_config=logs.config(settings.log_level),
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
@@ -49,7 +53,7 @@ def run(settings: Settings) -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         timeout_worker_healthcheck=60,
     )
-    _start_logging(settings.log_level)
+    logs.catch()
     if settings.workers > 1:
         return _run_workers(config)
     try:
@@ -57,6 +61,13 @@ def run(settings: Settings) -> int:
     except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
         return 1
     return 0
+
+
+def _check_traces() -> None:
+    try:
+        from service import tracing  # noqa: F401, PLC0415 - only to see whether it can be
+    except ModuleNotFoundError as error:
+        raise ValueError(f"traces: they need the extra `calibrant[traces]`, and there is no {error.name}") from None
 
 
 def _run_workers(config: uvicorn.Config) -> int:
@@ -82,17 +93,15 @@ def _check_certificate(settings: Settings) -> None:
             raise ValueError(f"tls_certificate {certificate} and tls_key {key} cannot be used: {why}") from error
 
 
-def _application(settings: Settings, public_key: PublicKey | None, access: Access) -> Door:
+def _application(
+    settings: Settings, public_key: PublicKey | None, access: Access, snapshot: Path | None = None
+) -> Door:
     """What each process runs, made there."""
-    _start_logging(settings.log_level)
+    logs.catch()
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings, public_key, access)
+    door = create_app(settings, public_key, access, snapshot)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()
     return door
-
-
-def _start_logging(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="the least severe line that is logged")
     ] = "info"
+    access_log: Annotated[bool, Field(description="log a line for each request")] = False
+    traces: Annotated[
+        bool, Field(description="send OpenTelemetry traces; needs the extra traces, and takes no shortcut to a model")
+    ] = False
     workers: Annotated[int, Field(gt=0, description="processes that share the port")] = 1
     fast_door: Annotated[bool, Field(description="answer plain predictions straight from their connection")] = True
     head_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for a request's headers")] = 10.0

@@ -7,6 +7,7 @@ holds a version keeps it until its last request is answered.
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import torch
 
 from service import artifact
 from service.engine import Engine
+from service.features import Subject
 from service.predictor import Predictor
 from service.settings import Settings
 from service.signing import PublicKey
@@ -39,6 +41,7 @@ class Served:
     def __init__(self, number: int, predictor: Predictor, columns: Columns, engine: Engine) -> None:
         self.model = predictor.manifest.model
         self.number = number
+        self.subject = Subject(self.model, number, predictor.manifest.features)
         self.predictor = predictor
         self.columns = columns
         self.engine = engine
@@ -103,7 +106,11 @@ class Catalog:
 
 
 class Store:
-    """Follows the artifacts folder; what changes `catalog` waits for its turn, and may take long."""
+    """Follows the artifacts folder; what changes `catalog` waits for its turn, and may take long.
+
+    `swaps` counts by model how often another version became the default, `failed_loads` those that did not go live.
+    What is public is read from any thread.
+    """
 
     def __init__(self, settings: Settings, device: torch.device, public_key: PublicKey | None) -> None:
         """With `public_key`, only versions that its owner signed are loaded."""
@@ -113,6 +120,8 @@ class Store:
         self._device = device
         self._turn = threading.Lock()
         self._unloaded: set[str] = set()
+        self.swaps: Counter[str] = Counter()
+        self.failed_loads: Counter[str] = Counter()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     def refresh(self) -> None:
@@ -132,6 +141,7 @@ class Store:
         with self._turn:
             self._unloaded.add(name)
             self._begin_anew(name, keep_ready=False)
+        log.info("%s was unloaded", name, extra={"model": name})
 
     def _refresh(self) -> None:
         before = self.catalog
@@ -141,14 +151,14 @@ class Store:
         except OSError as error:
             reason = f"the artifacts folder cannot be read: {os.strerror(error.errno or 0).lower()}"
             if before.error != reason:
-                log.error(reason)
+                log.error(reason, extra={"reason": reason})
             self.catalog = replace(before, complete=True, error=reason)
             return
         # A folder without a version is no model: its first publisher may have been stopped half-way.
         found = {listing.path.name: listing for listing in listings if listing.versions}
         known = {name: self._known(name, listing, before) for name, listing in found.items()}
         default = first if first in known else next(iter(known)) if len(known) == 1 else None
-        self.catalog = Catalog(known, default, complete=before.complete)
+        self._put(Catalog(known, default, complete=before.complete))
         for name in known:
             for number in sorted(found[name].versions, reverse=True):
                 self._load_if_new(name, found[name], number)
@@ -175,13 +185,13 @@ class Store:
         if before.identity == identity or name in self._unloaded:
             return
         version = replace(self._load(listing.path / str(number), before), identity=identity)
-        self._put(replace(model, versions={**model.versions, number: version}))
+        self._put_model(replace(model, versions={**model.versions, number: version}))
 
     def _begin_anew(self, name: str, *, keep_ready: bool) -> None:
         model = self.catalog.models.get(name)
         if model is not None:
             kept = {number: version for number, version in model.versions.items() if version.served and keep_ready}
-            self._put(replace(model, versions={n: kept.get(n) or self._new(name, n) for n in model.versions}))
+            self._put_model(replace(model, versions={n: kept.get(n) or self._new(name, n) for n in model.versions}))
 
     def _new(self, name: str, number: int) -> Version:
         """A version of which nothing is known yet."""
@@ -189,19 +199,32 @@ class Store:
             return Version(name, number, "unloaded", datetime.now(UTC), "the model was unloaded")
         return Version(name, number, "loading", datetime.now(UTC))
 
-    def _put(self, model: Model) -> None:
-        self.catalog = replace(self.catalog, models={**self.catalog.models, model.name: _settled(model)})
+    def _put_model(self, model: Model) -> None:
+        self._put(replace(self.catalog, models={**self.catalog.models, model.name: _settled(model)}))
+
+    def _put(self, catalog: Catalog) -> None:
+        """Put it in place of the one in use, and count the models that answer with another version now."""
+        for name, model in catalog.models.items():
+            before = self.catalog.models.get(name)
+            if before and before.default and model.default and before.default.number != model.default.number:
+                self.swaps[name] += 1
+                said = {"model": name, "version": model.default.number}
+                log.info("%s answers with version %d", name, model.default.number, extra=said)
+        self.catalog = catalog
 
     def _load(self, path: Path, before: Version) -> Version:
         try:
             served = self._served(path)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one version is no other one's trouble
             reason = str(error) or type(error).__name__
-            log.error("%s version %d does not go live: %s", before.model, before.number, reason)
+            self.failed_loads[before.model] += 1
+            said = {"model": before.model, "version": before.number, "reason": reason}
+            log.error("%s version %d does not go live: %s", before.model, before.number, reason, extra=said)
             if before.served:
                 return replace(before, reason=f"serves as it was first loaded; its files have changed since: {reason}")
             return replace(before, state="failed", since=datetime.now(UTC), reason=reason)
-        log.info("%s version %d is ready", before.model, before.number)
+        said = {"model": before.model, "version": before.number}
+        log.info("%s version %d is ready", before.model, before.number, extra=said)
         return replace(before, state="ready", since=datetime.now(UTC), reason=None, served=served)
 
     def _served(self, path: Path) -> Served:

@@ -3,13 +3,22 @@
 The parent keeps the sockets: what arrives before a worker runs, or while it is being replaced, waits in its socket.
 """
 
+import copy
 import logging
+import os
 import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 _BACKLOG = 2048
+# Memory where there is such a folder; a container that may write nothing else may write there.
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 log = logging.getLogger("calibrant.workers")
 
@@ -18,8 +27,13 @@ class Workers(Multiprocess):
     """uvicorn's supervisor, which replaces the dead and passes on signals, with a socket for each worker."""
 
     def __init__(self, config: Config) -> None:
-        """Binds the sockets; raises OSError where the address cannot be had."""
+        """Binds the sockets; raises OSError where the address cannot be had.
+
+        The application is made with a file for each place among the workers, in a folder that `run` removes.
+        """
         super().__init__(config, _sockets(config.host, config.port, config.workers))
+        memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+        self._folder = TemporaryDirectory(prefix="calibrant-", dir=memory)
         host, port, *_ = self.sockets[0].getsockname()
         self.failed = False
         shown = f"[{host}]" if ":" in host else host
@@ -27,7 +41,7 @@ class Workers(Multiprocess):
 
     def init_processes(self) -> None:
         """Start a worker on each socket."""
-        self.processes = [self._started(own) for own in self.sockets]
+        self.processes = [self._started(index) for index in range(len(self.sockets))]
 
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that died or hangs; stop when one cannot even start."""
@@ -41,7 +55,7 @@ class Workers(Multiprocess):
                 self.should_exit.set()
                 return
             log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
-            self.processes[index] = self._started(self.sockets[index])
+            self.processes[index] = self._started(index)
 
     def terminate_all(self) -> None:
         """Take no new connections, and let the workers finish theirs."""
@@ -49,8 +63,15 @@ class Workers(Multiprocess):
             own.close()
         super().terminate_all()
 
-    def _started(self, own: socket.socket) -> Process:
-        process = Process(self.config, [own])
+    def run(self) -> None:
+        """Until a signal says stop, and all workers have ended."""
+        with self._folder:
+            super().run()
+
+    def _started(self, index: int) -> Process:
+        config = copy.copy(self.config)
+        config.app = partial(cast("Callable[..., Any]", config.app), Path(self._folder.name) / f"{index}.json")
+        process = Process(config, [self.sockets[index]])
         process.start()
         return process
 

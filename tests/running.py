@@ -65,7 +65,7 @@ def _address(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if found := re.search(r"running on (https?://\S+)", line := process.stderr.readline()):
+        if found := re.search(r"running on (https?://[^\s\"]+)", line := process.stderr.readline()):
             return found[1]
         assert line or process.poll() is None, "the service ended before it listened"
     raise AssertionError("the service did not listen in time")
