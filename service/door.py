@@ -1,8 +1,10 @@
 """The portable door: the outermost ASGI application, under any server. Answers predictions in JSON, hands on the rest.
 
-Every request gets its id here, every response is counted here, and HEAD becomes GET without a body.
+Every request shows its key here before anything else, and gets its id; every response is counted here, and HEAD becomes
+GET without a body.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
@@ -11,15 +13,20 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, problems, request_id
+from service.access import Access
 from service.metrics import Metrics
+from service.pages import HTML, Pages
 from service.predict import Answer, predict
-from service.problems import Problem
+from service.problems import Problem, Unauthorized
 from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
 from service.store import Served
+from service.v2 import error as v2_error
 
 PREDICT = "/predict"
+# What wants no key.
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
 MODEL_IN_SCOPE = "calibrant.model"
 # Where a route leaves the entry of a prediction, so that a trace can show what it went through.
@@ -27,6 +34,7 @@ ENTRY_IN_SCOPE = "calibrant.entry"
 # Where the door leaves the request's id.
 IDENTITY_IN_SCOPE = "calibrant.request_id"
 _JSON = media.JSON.encode()
+_PREFLIGHT = b"access-control-request-method"
 # What a request is counted under whose path is no route.
 OTHER = "other"
 Target: TypeAlias = tuple[str, str | None, str | None]
@@ -62,12 +70,22 @@ class Reply:
 class Door:
     """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
 
-    def __init__(
-        self, app: ASGIApp, *, resolver: Resolver, settings: Settings, metrics: Metrics, request_log: RequestLog
+    def __init__(  # noqa: PLR0913 - what a request meets on its way, each by name
+        self,
+        app: ASGIApp,
+        *,
+        resolver: Resolver,
+        settings: Settings,
+        metrics: Metrics,
+        request_log: RequestLog,
+        access: Access,
+        pages: Pages,
     ) -> None:
         self.resolver = resolver
         self.settings = settings
+        self.access = access
         self._metrics = metrics
+        self._pages = pages
         self._request_log = request_log
         self._app = app
         # With traces every request is FastAPI's, as the spans are.
@@ -81,9 +99,14 @@ class Door:
         started = perf_counter()
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
+        if not self._admits(scope, headers):
+            await _send(self._refusal(scope, headers, identity, started), send)
+            return
         target = None
         if self._predicts and scope["method"] == "POST" and not scope["query_string"]:
             target = predict_target(scope["path"]) if media.is_json_both_ways(headers) else None
+        if self.settings.cors_origins and b"origin" in headers:
+            target = None  # the next one knows the headers that it wants
         if target is None:
             await self._route(scope, identity, started, receive, send)
             return
@@ -96,9 +119,7 @@ class Door:
             outcome = problem
         except ClientDisconnect:
             return
-        reply = self.reply(route, served, outcome, identity, started)
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
-        await send({"type": "http.response.body", "body": reply.body})
+        await _send(self.reply(route, served, outcome, identity, started), send)
 
     def reply(
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
@@ -119,6 +140,24 @@ class Door:
         if self.settings.access_log:
             method = "" if route == OTHER else "POST"
             self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=reply.status)
+        return reply
+
+    def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the request has a key that is good, or wants none, as a browser's question whether it may ask."""
+        if self.access.admits(scope["headers"]) or scope["path"] in PROBES:
+            return True
+        preflight = scope["method"] == "OPTIONS" and b"origin" in headers and _PREFLIGHT in headers
+        return preflight and self.settings.cors_origins is not None
+
+    def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], identity: bytes, started: float) -> Reply:
+        """The same whatever is at this path: for a browser a page that asks for a key, else a problem."""
+        problem = Unauthorized()
+        reply = self.reply(OTHER, None, problem, identity, started)
+        if v2_error.is_below(scope["path"]):
+            reply.media_type, reply.body = _JSON, v2_error.body(problem)
+        elif scope["method"] in {"GET", "HEAD"} and media.prefers_html(headers.get(b"accept")):
+            reply.media_type, reply.body = HTML.encode(), self._pages.sign_in
+            reply.more += _encoded(self._pages.sign_in_headers)
         return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
@@ -166,5 +205,14 @@ def predict_target(path: str) -> Target | None:
 
 def _problem_reply(problem: Problem, identity: bytes) -> Reply:
     """A problem as a response."""
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    headers = _encoded(problem.headers)
     return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
+    await send({"type": "http.response.body", "body": reply.body})

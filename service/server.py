@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import ssl
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import uvicorn
 
 from service import logs
+from service.access import Access
 from service.app import create_app
 from service.door import Door
 from service.predictor import resolve_device
@@ -19,14 +21,19 @@ from service.workers import Workers
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal says stop; 1 when the address cannot be had. Raises ValueError for no such device or key."""
+    """Serve until a signal says stop; 1 when the address cannot be had.
+
+    Raises ValueError for a missing device, and for keys or a certificate that cannot be used.
+    """
     resolve_device(settings.device)
+    _check_certificate(settings)
     if settings.traces:
         _check_traces()
-    # Once, for all workers: one that is replaced later has the same key, whatever became of the file.
+    # Once, for all workers: one that is replaced later has the same keys, whatever became of the files.
     public_key = resolve_public_key(settings.public_key)
+    access = Access.read(settings.api_keys_file, settings.admin_keys_file)
     config = uvicorn.Config(
-        partial(_application, settings, public_key),
+        partial(_application, settings, public_key, access),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -38,6 +45,9 @@ def run(settings: Settings) -> int:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
@@ -70,12 +80,27 @@ def _run_workers(config: uvicorn.Config) -> int:
     return int(workers.failed)
 
 
-def _application(settings: Settings, public_key: PublicKey | None, snapshot: Path | None = None) -> Door:
+def _check_certificate(settings: Settings) -> None:
+    """Raise ValueError where uvicorn could not use it; each process reads it for itself."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if (certificate is None) != (key is None):
+        raise ValueError("tls_certificate and tls_key: one is of no use without the other")
+    if certificate is not None:
+        try:  # with an empty password, so that nobody is asked for one
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, "")
+        except OSError as error:
+            why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+            raise ValueError(f"tls_certificate {certificate} and tls_key {key} cannot be used: {why}") from error
+
+
+def _application(
+    settings: Settings, public_key: PublicKey | None, access: Access, snapshot: Path | None = None
+) -> Door:
     """What each process runs, made there."""
     logs.catch()
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings, public_key, snapshot)
+    door = create_app(settings, public_key, access, snapshot)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()

@@ -7,6 +7,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "CALIBRANT_"
+# As browsers write them (RFC 6454, section 6.2): no path, no slash at the end.
+_ORIGINS = r"^(\*|https?://[^/,\s]+(,https?://[^/,\s]+)*)$"
 
 
 class Settings(BaseSettings):
@@ -52,3 +54,18 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="longest that one batch may hold the event loop; longer work goes to a thread")
     ] = 1.0
     max_wait_ms: Annotated[float, Field(ge=0, description="how long a batch waits for more requests")] = 0.0
+
+    api_keys_file: Annotated[
+        Path | None, Field(description="hashes of the keys of which all but the probes wants one; everybody without it")
+    ] = None
+    admin_keys_file: Annotated[
+        Path | None, Field(description="hashes of the keys of who may load and unload models; nobody without it")
+    ] = None
+    tls_certificate: Annotated[Path | None, Field(description="certificate chain in PEM, for HTTPS")] = None
+    tls_key: Annotated[Path | None, Field(description="its private key in PEM")] = None
+    cors_origins: Annotated[
+        str | None,
+        Field(
+            pattern=_ORIGINS, description="origins whose pages may ask from a browser, separated by commas; * for all"
+        ),
+    ] = None

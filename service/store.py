@@ -6,6 +6,7 @@ holds a version keeps it until its last request is answered.
 
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from service.tables.json import Columns
 
 log = logging.getLogger("calibrant.store")
 
-State: TypeAlias = Literal["loading", "ready", "failed"]
+State: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
 _Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
@@ -105,9 +106,10 @@ class Catalog:
 
 
 class Store:
-    """Follows the artifacts folder. `refresh` runs in one thread at a time; what is public is read from any.
+    """Follows the artifacts folder; what changes `catalog` waits for its turn, and may take long.
 
     `swaps` counts by model how often another version became the default, `failed_loads` those that did not go live.
+    What is public is read from any thread.
     """
 
     def __init__(self, settings: Settings, device: torch.device, public_key: PublicKey | None) -> None:
@@ -116,12 +118,32 @@ class Store:
         self._settings = settings
         self._public_key = public_key
         self._device = device
+        self._turn = threading.Lock()
+        self._unloaded: set[str] = set()
         self.swaps: Counter[str] = Counter()
         self.failed_loads: Counter[str] = Counter()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     def refresh(self) -> None:
         """Load what is new, forget what is gone, move the labels; whatever fails leaves what serves as it is."""
+        with self._turn:
+            self._refresh()
+
+    def load(self, name: str) -> None:
+        """Refresh, taking that model back into service, and trying again what failed of it."""
+        with self._turn:
+            self._unloaded.discard(name)
+            self._begin_anew(name, keep_ready=True)
+            self._refresh()
+
+    def unload(self, name: str) -> None:
+        """Take that model out of service until it is loaded; who holds a version of it keeps it."""
+        with self._turn:
+            self._unloaded.add(name)
+            self._begin_anew(name, keep_ready=False)
+        log.info("%s was unloaded", name, extra={"model": name})
+
+    def _refresh(self) -> None:
         before = self.catalog
         try:
             first = artifact.default_model(self._settings.artifacts)
@@ -154,20 +176,31 @@ class Store:
         """The model with the versions that were there already; the new ones as loading."""
         old = before.models.get(name)
         seen = old.versions if old else {}
-        versions = {
-            number: seen.get(number) or Version(name, number, "loading", datetime.now(UTC))
-            for number in listing.versions
-        }
+        versions = {number: seen.get(number) or self._new(name, number) for number in listing.versions}
         return _settled(Model(name, versions, listing.labels, old.serving if old else {}))
 
     def _load_if_new(self, name: str, listing: "_Listing", number: int) -> None:
         model = self.catalog.models[name]
         before, identity = model.versions[number], listing.versions[number]
-        if before.identity == identity:
+        if before.identity == identity or name in self._unloaded:
             return
         version = replace(self._load(listing.path / str(number), before), identity=identity)
-        model = _settled(replace(model, versions={**model.versions, number: version}))
-        self._put(replace(self.catalog, models={**self.catalog.models, name: model}))
+        self._put_model(replace(model, versions={**model.versions, number: version}))
+
+    def _begin_anew(self, name: str, *, keep_ready: bool) -> None:
+        model = self.catalog.models.get(name)
+        if model is not None:
+            kept = {number: version for number, version in model.versions.items() if version.served and keep_ready}
+            self._put_model(replace(model, versions={n: kept.get(n) or self._new(name, n) for n in model.versions}))
+
+    def _new(self, name: str, number: int) -> Version:
+        """A version of which nothing is known yet."""
+        if name in self._unloaded:
+            return Version(name, number, "unloaded", datetime.now(UTC), "the model was unloaded")
+        return Version(name, number, "loading", datetime.now(UTC))
+
+    def _put_model(self, model: Model) -> None:
+        self._put(replace(self.catalog, models={**self.catalog.models, model.name: _settled(model)}))
 
     def _put(self, catalog: Catalog) -> None:
         """Put it in place of the one in use, and count the models that answer with another version now."""

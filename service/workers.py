@@ -36,7 +36,8 @@ class Workers(Multiprocess):
         self._folder = TemporaryDirectory(prefix=f"calibrant-{os.getpid()}-", dir=memory)
         host, port, *_ = self.sockets[0].getsockname()
         self.failed = False
-        log.info("%d workers, running on http://%s:%d", config.workers, f"[{host}]" if ":" in host else host, port)
+        shown = f"[{host}]" if ":" in host else host
+        log.info("%d workers, running on %s://%s:%d", config.workers, "https" if config.is_ssl else "http", shown, port)
 
     def init_processes(self) -> None:
         """Start a worker on each socket."""
