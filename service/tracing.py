@@ -14,11 +14,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.door import ENTRY_IN_SCOPE
+from service.door import ENTRY_IN_SCOPE, PROBES
 from service.entry import Entry
 
 _CLOSE_SECONDS = 2.0
-_PROBES = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
 
 class Traces:
@@ -34,7 +33,7 @@ class Traces:
         """For FastAPI: a span for each request that is no probe, and nothing else."""
         return {
             "tracer_provider": self._provider,
-            "exclude": lambda scope: scope["path"] in _PROBES,
+            "exclude": lambda scope: scope["path"] in PROBES,
             "operation_spans": False,
             "metrics": False,
             "logs": False,
