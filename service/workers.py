@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -21,6 +22,21 @@ _BACKLOG = 2048
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 log = logging.getLogger("calibrant.workers")
+
+
+class _Worker(Process):
+    """uvicorn's, but that it is not waited for any longer once it is dead: it may die with a ping unanswered."""
+
+    def ping(self, timeout: float = 5) -> bool:
+        """Whether it answers in that many seconds."""
+        try:
+            self.parent_conn.send(b"ping")
+            if self.parent_conn not in wait([self.parent_conn, self.process.sentinel], timeout):
+                return False
+            self.parent_conn.recv()
+        except (OSError, EOFError):
+            return False
+        return True
 
 
 class Workers(Multiprocess):
@@ -71,7 +87,7 @@ class Workers(Multiprocess):
     def _started(self, index: int) -> Process:
         config = copy.copy(self.config)
         config.app = partial(cast("Callable[..., Any]", config.app), Path(self._folder.name) / f"{index}.json")
-        process = Process(config, [self.sockets[index]])
+        process = _Worker(config, [self.sockets[index]])
         process.start()
         return process
 
