@@ -32,15 +32,19 @@ _DESCRIPTION = "Readings in, a served model out: predictions, and the network th
 _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings) -> Door:
-    """The application; raises ValueError for a device that is not there."""
+def create_app(settings: Settings, *, loads_first: bool = False) -> Door:
+    """The application; raises ValueError for a device that is not there.
+
+    It listens first, and loads while /livez answers; with `loads_first`, whoever connects waits until it can predict.
+    """
     store = Store(settings, resolve_device(settings.device))
     resolver = Resolver(store, settings.default_model)
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Listen first: loading goes on while /livez answers.
+        if loads_first:
+            await _refresh(store)
         following = asyncio.create_task(_follow(store, settings.refresh_seconds))
         yield
         following.cancel()
@@ -74,11 +78,15 @@ def create_app(settings: Settings) -> Door:
 
 async def _follow(store: Store, seconds: float) -> None:
     while True:
-        try:
-            await asyncio.to_thread(store.refresh)
-        except Exception:
-            log.exception("looking at the artifacts folder failed; what serves goes on serving")
+        await _refresh(store)
         await asyncio.sleep(seconds)
+
+
+async def _refresh(store: Store) -> None:
+    try:
+        await asyncio.to_thread(store.refresh)
+    except Exception:
+        log.exception("looking at the artifacts folder failed; what serves goes on serving")
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:

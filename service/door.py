@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import media, problems, request_id
 from service.metrics import Metrics
 from service.predict import Answer, predict
-from service.problems import Problem
+from service.problems import Overloaded, Problem
 from service.resolve import Resolver
 from service.settings import Settings
 from service.store import Served
+from service.v2 import error as v2_error
 
 PREDICT = "/predict"
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
@@ -24,6 +25,8 @@ MODEL_IN_SCOPE = "calibrant.model"
 _JSON = media.JSON.encode()
 # What a request is counted under whose path is no route.
 OTHER = "other"
+# Answered whatever else is at work.
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 Target: TypeAlias = tuple[str, str | None, str | None]
 
 
@@ -60,6 +63,7 @@ class Door:
     def __init__(self, app: ASGIApp, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
         self.resolver = resolver
         self.settings = settings
+        self.requests = 0
         self._metrics = metrics
         self._app = app
 
@@ -71,6 +75,22 @@ class Door:
         started = perf_counter()
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
+        if self.is_full() and scope["path"] not in PROBES:
+            await self._refuse(scope["path"], identity, started, send)
+            return
+        self.requests += 1
+        try:
+            await self._answer(scope, headers, identity, started, receive, send)
+        finally:
+            self.requests -= 1
+
+    def is_full(self) -> bool:
+        """Whether as many requests are at work, through all doors of this process, as there may be."""
+        return self.requests >= self.settings.max_requests
+
+    async def _answer(  # noqa: PLR0913, PLR0917 - what a request is, and the ways to its client
+        self, scope: Scope, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive, send: Send
+    ) -> None:
         target = None
         if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
             target = predict_target(scope["path"])
@@ -86,9 +106,14 @@ class Door:
             outcome = problem
         except ClientDisconnect:
             return
-        reply = self.reply(route, served, outcome, identity, started)
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
-        await send({"type": "http.response.body", "body": reply.body})
+        await _send(self.reply(route, served, outcome, identity, started), send)
+
+    async def _refuse(self, path: str, identity: bytes, started: float, send: Send) -> None:
+        problem = Overloaded(f"{self.settings.max_requests} requests are at work", retry_after=1)
+        reply = self.reply(OTHER, None, problem, identity, started)
+        if v2_error.is_below(path):
+            reply.media_type, reply.body = _JSON, v2_error.body(problem)
+        await _send(reply, send)
 
     def reply(
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
@@ -128,6 +153,11 @@ def predict_target(path: str) -> Target | None:
         case ["", "models", model, "versions", version, "predict"] if model and version:
             return "/models/{model}/versions/{version}/predict", model, version
     return None
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
 def _problem_reply(problem: Problem, identity: bytes) -> Reply:

@@ -25,6 +25,9 @@ from service.predict import Answer, answer
 from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
 from service.store import Served
 
+# uvicorn waits twice as long before it looks whether all connections are closed.
+_LAST_REQUEST_SECONDS = 0.05
+
 
 class Shared:
     """What the connections of a process have in common: the plain heads, and the headers of every response."""
@@ -72,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._since = 0.0
         self._waits_for_first = True
         self._watch: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     # The plain path
 
@@ -133,6 +137,8 @@ class Connection(HttpToolsProtocol):
 
     def _submit(self, plain: PlainHead, data: bytes) -> bool:
         """Queue the rows; false where another door has to say why not."""
+        if self._door.is_full():
+            return False
         try:
             _, model, version = plain.target
             served = self._door.resolver.served(model, version)
@@ -142,10 +148,12 @@ class Connection(HttpToolsProtocol):
         except (Problem, EngineError):
             return False
         self._entry = entry
+        self._door.requests += 1
         return True
 
     def _reply(self, route: str, served: Served, entry: Entry) -> None:
         self._entry = None
+        self._door.requests -= 1
         try:
             outcome: Answer | Problem = answer(served, entry)
         except Problem as problem:
@@ -244,9 +252,11 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, and so is the wish for its rows."""
         if self._entry is not None:
+            self._door.requests -= 1
             self._entry.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._unread):
+            if timer is not None:
+                timer.cancel()
         # uvicorn tells the last of several pipelined requests only, and the others would write to nobody.
         for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None:
@@ -255,15 +265,36 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """The client takes its answer slower than it is written; it has to take it in time."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._settings.answer_timeout_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken nearly all of it."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
-        """The server stops: close at once, or after the answer."""
+        """The server stops: close after the answer, or in a moment, as a request may be on its way."""
         self._stopping = True
-        if self._plain is None and self._entry is None:
+        if self._is_idle():
+            self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
+        elif self._plain is None and self._entry is None:
             super().shutdown()
+
+    def _is_idle(self) -> bool:
+        at_work = self._plain is not None or self._entry is not None or self._in_message
+        return not at_work and (self.cycle is None or self.cycle.response_complete)
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read gets a problem."""
@@ -292,9 +323,10 @@ class Connection(HttpToolsProtocol):
 
     def _check_time(self) -> None:
         """Close a connection on which a request does not arrive in time, or on which none comes any more."""
-        if self.transport.is_closing():
-            return
         settings = self._settings
+        if self.transport.is_closing():  # once its client has taken the last answer, should it ever do so
+            self._watch = self.loop.call_later(settings.answer_timeout_seconds, self.transport.abort)
+            return
         arriving = self._plain is not None or self._in_message
         if arriving:
             limit = settings.head_timeout_seconds if self._in_head else settings.body_timeout_seconds

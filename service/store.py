@@ -108,6 +108,7 @@ class Store:
         self.catalog = Catalog()
         self._settings = settings
         self._device = device
+        self._closed = False
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     def refresh(self) -> None:
@@ -129,11 +130,14 @@ class Store:
         self.catalog = Catalog(known, default, complete=before.complete)
         for name in known:
             for number in sorted(found[name].versions, reverse=True):
+                if self._closed:
+                    return
                 self._load_if_new(name, found[name], number)
         self.catalog = replace(self.catalog, complete=True)
 
     def close(self) -> None:
-        """Answer what waits, and end the worker thread."""
+        """Answer what waits, load no more, and end the worker thread."""
+        self._closed = True
         for model in self.catalog.models.values():
             for version in model.versions.values():
                 if version.served:

@@ -4,29 +4,45 @@ The parent keeps the sockets: what arrives before a worker runs, or while it is 
 """
 
 import logging
+import signal
 import socket
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from service.stopping import Server
+
 _BACKLOG = 2048
+_LOOK_SECONDS = 0.1
 
 log = logging.getLogger("calibrant.workers")
+
+
+class Worker(Process):
+    """One of the processes, as its parent sees it, and what runs in it."""
+
+    @property
+    def server(self) -> Server:
+        """What runs in it."""
+        own = self._server if isinstance(self._server, Server) else Server(self.config)
+        self._server = own
+        return own
 
 
 class Workers(Multiprocess):
     """uvicorn's supervisor, which replaces the dead and passes on signals, with a socket for each worker."""
 
-    def __init__(self, config: Config) -> None:
-        """Binds the sockets; raises OSError where the address cannot be had."""
+    def __init__(self, config: Config, replacement: Config) -> None:
+        """Binds the sockets; raises OSError where the address cannot be had. `replacement` is for who takes a place."""
         super().__init__(config, _sockets(config.host, config.port, config.workers))
         host, port, *_ = self.sockets[0].getsockname()
         self.failed = False
+        self._replacement = replacement
         log.info("%d workers, running on http://%s:%d", config.workers, f"[{host}]" if ":" in host else host, port)
 
     def init_processes(self) -> None:
         """Start a worker on each socket."""
-        self.processes = [self._started(own) for own in self.sockets]
+        self.processes = [_started(self.config, own) for own in self.sockets]
 
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that died or hangs; stop when one cannot even start."""
@@ -40,7 +56,7 @@ class Workers(Multiprocess):
                 self.should_exit.set()
                 return
             log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
-            self.processes[index] = self._started(self.sockets[index])
+            self.processes[index] = _started(self._replacement, self.sockets[index])
 
     def terminate_all(self) -> None:
         """Take no new connections, and let the workers finish theirs."""
@@ -48,10 +64,24 @@ class Workers(Multiprocess):
             own.close()
         super().terminate_all()
 
-    def _started(self, own: socket.socket) -> Process:
-        process = Process(self.config, [own])
-        process.start()
-        return process
+    def join_all(self) -> None:
+        """Wait for the workers; a signal that comes meanwhile is passed on, as it ends their lame-duck time."""
+        while alive := [worker for worker in self.processes if worker.process.is_alive()]:
+            alive[0].process.join(_LOOK_SECONDS)
+            if self.signal_queue:
+                self.signal_queue.clear()
+                super().terminate_all()
+
+    def handle_int(self) -> None:
+        """Ctrl-C is in a hurry: the workers get a second signal."""
+        super().handle_int()
+        self.signal_queue.append(signal.SIGINT)
+
+
+def _started(config: Config, own: socket.socket) -> Process:
+    process = Worker(config, [own])
+    process.start()
+    return process
 
 
 def _sockets(host: str, port: int, count: int) -> list[socket.socket]:

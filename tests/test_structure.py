@@ -26,7 +26,8 @@ SERVICE_LAYERS = [
     {"service.routes.v2"},
     {"service.routes.v2_models", "service.routes.v2_statistics"},
     {"service.plain"},
-    {"service.app", "service.protocol", "service.workers"},
+    {"service.app", "service.protocol", "service.stopping"},
+    {"service.workers"},
     {"service.server", "service.check"},
     {"service.client.errors", "service.client.csv_rows"},
     {"service.client.answers", "service.client.transport", "service.client.versions"},
@@ -42,7 +43,7 @@ SERVICE_LAYERS = [
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes"},
     "pyarrow": {"service.tables.arrow", "service.client.forms"},
-    "uvicorn": {"service.server", "service.protocol", "service.workers"},
+    "uvicorn": {"service.server", "service.stopping", "service.protocol", "service.workers"},
     "httpx": {"service.client"},
     "pydantic_settings": {"service.settings"},
 }
