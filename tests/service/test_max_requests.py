@@ -10,7 +10,8 @@ import pytest
 from running import Running, serving
 
 MOST = 3
-HALF = b"POST /predict HTTP/1.1\r\nhost: x\r\nx-unknown: x\r\ncontent-type: application/json\r\ncontent-length: 21\r\n\r\n{"
+HALF = b"POST /predict HTTP/1.1\r\nhost: x\r\nx-unknown: x\r\ncontent-type: application/json\r\n"
+HALF += b"content-length: 21\r\n\r\n{"
 BODY = b'{"fahrenheit":[50.0]}'
 JSON = {"content-type": "application/json"}
 
