@@ -1,18 +1,14 @@
 """Runs the cases, and prints the table; the exit status is 1 when one of them failed."""
 
 import argparse
-import importlib
 import multiprocessing
 import resource
-import tempfile
-import time
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 
-from soak.case import Soak, Verdict, judged
+from soak.case import Verdict
+from soak.judge import judged
 
 # Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
 TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups")
@@ -31,25 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     wanted = arguments.cases or CASES
-    judge = partial(_judged, minutes=arguments.minutes)
+    judge = partial(judged, minutes=arguments.minutes)
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         verdicts = list(pool.map(judge, [name for name in TOGETHER if name in wanted]))
     verdicts += [judge(name) for name in ALONE if name in wanted]
     print(table(verdicts))
     return 0 if all(verdict.passed for verdict in verdicts) else 1
-
-
-def _judged(name: str, minutes: float) -> Verdict:
-    case = importlib.import_module(f"soak.{name}").CASE
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=f"soak-{name}-") as own, tempfile.TemporaryDirectory() as planted:
-        try:
-            verdict = judged(case, Soak(minutes, Path(own)), Soak(minutes, Path(planted)))
-        except Exception as error:  # noqa: BLE001 - the other cases still run
-            traceback.print_exc()
-            verdict = Verdict(name, "", "", [f"{type(error).__name__}: {error}"], [])
-    print(f"{name} took {time.monotonic() - started:.0f} s: {verdict.text}", flush=True)
-    return verdict
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

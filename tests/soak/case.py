@@ -6,7 +6,7 @@ Knows no case.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 _FULL_MINUTES = 30
 
@@ -73,9 +73,3 @@ class Verdict:
         if self.faults:
             return f"FAILED: {'; '.join(self.faults)}"
         return "held" if self.caught else "FAILED: the planted fault was not caught"
-
-
-def judged(case: Case[Any], soak: Soak, planted: Soak) -> Verdict:
-    """Observe, check, and check the checker."""
-    seen = case.observe(soak)
-    return Verdict(case.name, seen.sent, seen.saw, case.faults(seen), case.faults(case.planted(planted)))

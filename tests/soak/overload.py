@@ -17,9 +17,9 @@ from soak.processes import Process, misbehaving, serving
 from soak.wire import Line, Lost, ask, table
 
 # So large a network and so many rows that the model is what is busy, and neither the sockets nor the JSON.
-_HIDDEN = "1024,512"
+_HIDDEN = "1024,1024"
 _ROWS = 1000
-_QUEUED_REQUESTS = 20
+_QUEUED_REQUESTS = 10
 _DEADLINE_MS = 2000
 _MEASURING_CONNECTIONS = 8
 _SHARE_OF_GOOD = 0.9
