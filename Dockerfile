@@ -4,7 +4,7 @@ WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY service/ service/
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --constraint constraints.txt .
+    && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[signing]'
 
 FROM python:3.11-slim
 COPY --from=build /venv /venv

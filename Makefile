@@ -16,7 +16,7 @@ install: $(INSTALLED) ## install the project and its tools into .venv, from the 
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,plots]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,plots,signing]'
 	@touch $@
 
 train: $(INSTALLED) ## fit the thermometer, and publish it as a new version in artifacts/

@@ -1,4 +1,4 @@
-"""``python -m service``: serve the artifacts, check that all of them could be served, or ask a service that runs."""
+"""``python -m service``: serve the artifacts, check that all of them could be served, make a key, or ask a service."""
 
 import argparse
 import gc
@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from service import access
 from service.settings import ENVIRONMENT_PREFIX, Settings
 
 BAD_USAGE = 2
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     if command == "predict":
         return _predict(arguments)
+    if command == "key":
+        return _key(arguments["name"])
     try:
         settings = Settings(**arguments)
     except ValidationError as error:
@@ -49,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
                 metavar="|".join(get_args(info.annotation)) if field in {"device", "log_level"} else None,
                 help=f"{info.description} (default {info.default}; {ENVIRONMENT_PREFIX}{field.upper()})",
             )
+    key = commands.add_parser("key", help="make an API key")
+    key.description = "the key goes to stderr and is kept nowhere; the line for a file of keys goes to stdout"
+    key.add_argument("name", metavar="NAME", help="whose key it is")
     _add_predict(commands.add_parser("predict", help="ask a service about the rows of a CSV file"))
     return whole
 
@@ -67,6 +73,17 @@ def _predict(arguments: dict[str, Any]) -> int:
     from service.client import command  # noqa: PLC0415 - the other commands need no client
 
     return command.run(**arguments)
+
+
+def _key(name: str) -> int:
+    try:
+        key, line = access.new_key(name)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE
+    print(key, file=sys.stderr)
+    print(line)
+    return 0
 
 
 def _serve(settings: Settings) -> int:

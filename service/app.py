@@ -3,77 +3,133 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
-from typing import cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import media, openapi, problems
-from service.door import Door
+from service import media, openapi, problems, request_id
+from service.access import HEADER as ACCESS_HEADER
+from service.access import Access
+from service.door import IDENTITY_IN_SCOPE, MODEL_IN_SCOPE, PROBES, Door, route_of
 from service.metrics import Metrics
+from service.pages import Pages
+from service.predict import TIMEOUT_HEADER
 from service.predictor import resolve_device
 from service.problems import Failed, Fault, MethodNotAllowed, NotFound, Problem, WrongValues
+from service.request_log import RequestLog
 from service.resolve import Resolver
-from service.routes import chosen, models, parameters, predictions, probes, v2, v2_models, v2_statistics
+from service.routes import (
+    chosen,
+    models,
+    page,
+    parameters,
+    predictions,
+    probes,
+    v2,
+    v2_administration,
+    v2_models,
+    v2_statistics,
+)
+from service.scrape import Scrape
 from service.settings import Settings
+from service.signing import PublicKey
 from service.store import Store
 from service.v2 import error as v2_error
+from service.v2.request import HEADER_LENGTH
+
+if TYPE_CHECKING:
+    from service.tracing import Traces
 
 log = logging.getLogger("calibrant")
 
 _DESCRIPTION = "Readings in, a served model out: predictions, and the network that makes them."
-# Tracing is for who installs an SDK; without one it costs 5 us a request and gives nothing.
-_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+# FastAPI's own metrics and logs are not ours, and even without an SDK its tracing costs 5 us a request.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings, *, loads_first: bool = False) -> Door:
-    """The application; raises ValueError for a device that is not there.
+def create_app(
+    settings: Settings,
+    public_key: PublicKey | None,
+    access: Access,
+    snapshot: Path | None = None,
+    *,
+    loads_first: bool = False,
+) -> Door:
+    """The application, for versions that the owner of `public_key` signed, and for who has one of the keys of `access`.
 
     It listens first, and loads while /livez answers; with `loads_first`, whoever connects waits until it can predict.
+    `snapshot` is this worker's file where there are several. Raises ValueError for a device that is not there.
     """
-    store = Store(settings, resolve_device(settings.device))
+    device = resolve_device(settings.device)
+    store = Store(settings, device, public_key)
     resolver = Resolver(store, settings.default_model)
-    metrics = Metrics()
+    metrics, request_log = Metrics(), RequestLog()
+    scrape = Scrape(metrics, store, resolver, (_version(), device.type), snapshot)
+    traces = _traces() if settings.traces else None
+    pages = Pages.read()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if loads_first:
             await _refresh(store)
         following = asyncio.create_task(_follow(store, settings.refresh_seconds))
+        writing = asyncio.create_task(scrape.follow())
         yield
         following.cancel()
+        writing.cancel()
         store.close()
+        scrape.close()
+        metrics.close()
+        if traces:
+            traces.close()
 
-    app = FastAPIOffline(
-        "/docs",
-        None,
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
         title="calibrant",
         version=_version(),
         description=_DESCRIPTION,
         lifespan=lifespan,
         responses=openapi.RESPONSES,
-        telemetry=_NO_TELEMETRY,
+        telemetry=traces.telemetry() if traces else _NO_TELEMETRY,
     )
-    app.include_router(probes.router(resolver, metrics))
+    if traces:
+        traces.install(app)
+    app.include_router(page.router(pages))
+    app.include_router(probes.router(resolver, scrape))
     app.include_router(models.router(store, resolver))
     for prefix in chosen.PREFIXES:
         app.include_router(predictions.router(prefix, resolver, settings, metrics))
         app.include_router(parameters.router(prefix, resolver))
         app.include_router(models.report_router(prefix, resolver))
-    app.include_router(v2.server_router(resolver, app.version))
-    app.include_router(v2.repository_router(store, resolver, settings))
+    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
+    app.include_router(v2.repository_router(store, settings))
+    app.include_router(v2_administration.router(store, resolver, access))
     app.include_router(v2_statistics.router(store, resolver, metrics))
     for prefix in (chosen.MODEL, chosen.VERSION):
         app.include_router(v2_models.router(prefix, resolver, settings, metrics))
-    openapi.install(app, resolver)
-    _handle_errors(app, metrics)
-    return Door(app, resolver, settings, metrics)
+    openapi.install(app, resolver, access, PROBES)
+    _handle_errors(app, metrics, request_log)
+    if settings.cors_origins:
+        _let_pages_ask(app, settings.cors_origins.split(","))
+    return Door(
+        app,
+        resolver=resolver,
+        settings=settings,
+        metrics=metrics,
+        request_log=request_log,
+        access=access,
+        pages=pages,
+    )
 
 
 async def _follow(store: Store, seconds: float) -> None:
@@ -89,11 +145,31 @@ async def _refresh(store: Store) -> None:
         log.exception("looking at the artifacts folder failed; what serves goes on serving")
 
 
-def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+def _traces() -> "Traces":
+    from service.tracing import Traces  # noqa: PLC0415 - of an extra
+
+    return Traces()
+
+
+def _let_pages_ask(app: FastAPI, origins: Sequence[str]) -> None:
+    """Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol), with a key but never with cookies."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=[header.decode() for header in (ACCESS_HEADER, request_id.HEADER, TIMEOUT_HEADER, HEADER_LENGTH)],
+        expose_headers=["retry-after", "server-timing", request_id.HEADER.decode(), HEADER_LENGTH.decode()],
+    )
+
+
+def _handle_errors(app: FastAPI, metrics: Metrics, request_log: RequestLog) -> None:
     """Every error becomes a problem, and is counted; the foreign ones are translated here, and only here."""
 
     def response(request: Request, problem: Problem) -> Response:
         metrics.failed(problem.kind)
+        if problem.status >= 500:
+            scope = request.scope
+            request_log.problem(problem, scope[IDENTITY_IN_SCOPE], route_of(scope), scope.get(MODEL_IN_SCOPE, ""))
         if v2_error.is_below(request.scope["path"]):
             return Response(v2_error.body(problem), v2_error.status(problem), problem.headers, media.JSON)
         return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
@@ -116,8 +192,10 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it
 
-    async def unforeseen(request: Request, __: Exception) -> Response:
-        return response(request, Failed("the service failed; its log says why"))
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        failed = Failed("the service failed; its log says why")
+        failed.__cause__ = error
+        return response(request, failed)
 
     app.add_exception_handler(Problem, own)
     app.add_exception_handler(HTTPException, routing)

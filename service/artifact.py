@@ -1,162 +1,60 @@
 """The artifact format: what a version's directory holds, and the one way to read it.
 
-Owns the layout, the manifest, and every call into ``torch.jit``. Knows nothing of HTTP or of training: `training`
+Owns the layout, the order of the checks, and every call into ``torch.jit``. Knows nothing of HTTP or of training, which
 imports this module alone, so that writer and reader keep one contract.
 
     <artifacts>/<model>/<version>/      immutable; versions are integers counting from 1
-        manifest.json  network.pt  report.json  *.svg
+        manifest.json  network.pt  report.json  *.svg  manifest.sig
     <artifacts>/<model>/labels/<label>  a file that holds a version's number
     <artifacts>/default_model.txt       the name of the model that was published first
 """
 
-import errno
 import hashlib
 import io
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, cast
+from typing import TypeGuard, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-FORMAT: Literal["calibrant/1"] = "calibrant/1"
+from service.archive import members
+from service.archive.error import ArchiveError
+from service.directory import ArtifactError, Directory
+from service.manifest import (
+    NAME,
+    NETWORK,
+    REPORT,
+    Column,
+    Data,
+    File,
+    Golden,
+    Losses,
+    Manifest,
+    Parameter,
+    Report,
+    Training,
+    parse,
+)
+from service.signing import PublicKey, read_public_key
+
+# What is handed on, so that training needs no other module than this.
+__all__ = [
+    "NETWORK", "REPORT", "ArtifactError", "Column", "Data", "File", "Golden", "Losses", "Manifest", "Parameter",
+    "PublicKey", "Report", "Training", "read_public_key",
+]  # fmt: skip
+
 MANIFEST = "manifest.json"
-NETWORK = "network.pt"
-REPORT = "report.json"
+SIGNATURE = "manifest.sig"
 LABELS = "labels"
 DEFAULT_LABEL = "champion"
 DEFAULT_MODEL = "default_model.txt"
 
 MANIFEST_MAX_BYTES = 16 * 2**20
-FILE_MAX_BYTES = 2 * 2**30
+SIGNATURE_BYTES = 64
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
-_NAME = r"[a-z][a-z0-9_-]{0,63}"
-
-Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Rows: TypeAlias = tuple[tuple[Finite, ...], ...]
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-class ArtifactError(Exception):
-    """A directory that is not a usable artifact; the message says which file, and why."""
-
-
-class _Contract(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Column(_Contract):
-    """A feature or a target: its name, its unit if it has one, and the range seen in training, in that unit."""
-
-    name: ColumnName
-    type: Literal["float32"] = "float32"
-    unit: str | None
-    minimum: Finite
-    maximum: Finite
-
-
-class Parameter(_Contract):
-    """A parameter of the point network, by the name that ``named_parameters`` gives it."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: Literal["float32"] = "float32"
-
-
-class File(_Contract):
-    """The digest and the size in bytes of one file of the version."""
-
-    sha256: Sha256
-    size: Annotated[int, Field(ge=0, le=FILE_MAX_BYTES)]
-
-
-class Golden(_Contract):
-    """Known answers: inputs ``[N, features]``, outputs ``[N, targets]``, and how far off each target may be."""
-
-    inputs: Rows
-    outputs: Rows
-    tolerance: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
-
-    def first_wrong(self, outputs: torch.Tensor) -> int | None:
-        """Which case `outputs` ``[N, targets]`` are the first not to reproduce; None where they reproduce all."""
-        wrong = ~((outputs - torch.tensor(self.outputs)).abs() <= torch.tensor(self.tolerance)).all(dim=1)
-        return int(wrong.nonzero()[0]) if wrong.any() else None
-
-
-class Data(_Contract):
-    """Where the readings came from: file name, sha256 of its bytes, number of rows."""
-
-    file: str
-    sha256: Sha256
-    rows: int
-
-
-class Losses(_Contract):
-    """Mean squared error after the last epoch, of targets in the units that training saw (see docs/training.md)."""
-
-    training: Finite
-    validation: Finite | None
-
-
-class Training(_Contract):
-    """How the network was made: enough to make it again."""
-
-    recipe: dict[str, str | int | float | tuple[int, ...]]
-    seed: int
-    losses: Losses
-    data: Data
-    environment: dict[str, str]
-
-
-class Manifest(_Contract):
-    """``manifest.json``: what is needed to use ``network.pt`` without this project."""
-
-    format: Literal["calibrant/1"] = FORMAT
-    model: Name
-    created: str
-    features: Annotated[tuple[Column, ...], Field(min_length=1)]
-    targets: Annotated[tuple[Column, ...], Field(min_length=1)]
-    parameters: tuple[Parameter, ...]
-    files: dict[FileName, File]
-    golden: Golden
-    training: Training
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        names = [column.name for column in (*self.features, *self.targets)]
-        if len(set(names)) < len(names):
-            raise ValueError("two columns have the same name")
-        if missing := {NETWORK, REPORT} - set(self.files):
-            raise ValueError(f"files lacks {', '.join(sorted(missing))}")
-        golden = self.golden
-        if not golden.inputs or len(golden.inputs) != len(golden.outputs):
-            raise ValueError("golden needs as many outputs as inputs, and at least one")
-        if {len(row) for row in golden.inputs} != {len(self.features)}:
-            raise ValueError("golden.inputs does not have one value per feature")
-        if {len(row) for row in golden.outputs} != {len(self.targets)} or len(golden.tolerance) != len(self.targets):
-            raise ValueError("golden.outputs and golden.tolerance do not have one value per target")
-        return self
-
-
-class Report(_Contract):
-    """``report.json``: the training record. Readings, predictions and residuals are columns over the kept rows."""
-
-    losses: dict[Literal["training", "validation"], tuple[Finite, ...]]
-    gradients: dict[str, Any]
-    rows: tuple[int, ...]
-    validation_rows: tuple[int, ...]
-    readings: dict[str, tuple[Finite, ...]]
-    predictions: dict[str, tuple[Finite, ...]]
-    residuals: dict[str, tuple[Finite, ...]]
-    training: Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +62,7 @@ class Artifact:
     """A version that was read, checked, and reproduced its golden cases; its network is on the CPU, in eval mode."""
 
     manifest: Manifest
+    manifest_bytes: bytes
     network: torch.jit.ScriptModule
     report: bytes
     gradients: dict[str, torch.Tensor]
@@ -188,7 +87,7 @@ def describe(content: bytes) -> File:
 
 def is_name(text: str) -> bool:
     """Whether `text` can name a model or a label: lower-case letters, digits, ``_`` and ``-``, at most 64."""
-    return re.fullmatch(_NAME, text) is not None
+    return re.fullmatch(NAME, text) is not None
 
 
 def versions(model: Path) -> list[int]:
@@ -215,86 +114,53 @@ def default_model(artifacts: Path) -> str | None:
     return name if is_name(name) else None
 
 
-def read(directory: Path) -> Artifact:
-    """Read one version: the files are hashed before torch sees them, and the bytes that were hashed are those loaded.
+def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
+    """Read one version: the files are hashed before torch sees them, and torch gets nothing but what was hashed.
 
-    Raises ArtifactError for anything that is not exactly what the manifest says, golden cases included.
+    With `public_key`, the manifest's bytes must be signed by its owner. Raises ArtifactError for anything that is not
+    exactly what the manifest says, golden cases included.
     """
-    with _Directory(directory) as opened:
-        manifest = _parse(Manifest, opened.read(MANIFEST, MANIFEST_MAX_BYTES), MANIFEST)
-        contents = {name: opened.read_as_described(name, entry) for name, entry in manifest.files.items()}
+    with Directory(directory) as opened:
+        written = opened.read(MANIFEST, MANIFEST_MAX_BYTES)
+        if public_key:
+            _check_signature(opened, written, public_key)
+        manifest = parse(Manifest, written, MANIFEST)
+        contents = {name: _read_as_described(opened, name, entry) for name, entry in manifest.files.items()}
     if manifest.model != directory.parent.name:
         raise ArtifactError(f"{MANIFEST}: is of model {manifest.model!r}, and lies under {directory.parent.name!r}")
-    report = _parse(Report, contents[REPORT], REPORT)
+    report = parse(Report, contents[REPORT], REPORT)
     network = _load(contents[NETWORK])
     _check_parameters(network, manifest)
-    _check_golden(network, manifest)
-    return Artifact(manifest, network, contents[REPORT], _gradients(report, manifest))
+    _check_answers(network, manifest)
+    return Artifact(manifest, written, network, contents[REPORT], _gradients(report, manifest))
 
 
-class _Directory:
-    """An opened version directory: files are found relative to it, and links are not followed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Self:
-        try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError as error:
-            raise ArtifactError(f"{self._path.name}: {_reason(error)}") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-    def read(self, name: str, limit: int) -> bytes:
-        try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._descriptor)
-            with open(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise ArtifactError(f"{name}: is not a regular file")
-                content = file.read(limit + 1)
-        except OSError as error:
-            raise ArtifactError(f"{name}: {_reason(error)}") from error
-        if len(content) > limit:
-            raise ArtifactError(f"{name}: is larger than {limit} bytes")
-        return content
-
-    def read_as_described(self, name: str, entry: File) -> bytes:
-        content = self.read(name, FILE_MAX_BYTES)
-        if len(content) != entry.size:
-            raise ArtifactError(f"{name}: has {len(content)} bytes, the manifest says {entry.size}")
-        if describe(content) != entry:
-            raise ArtifactError(f"{name}: its sha256 is not the manifest's")
-        return content
-
-
-def _reason(error: OSError) -> str:
-    # With O_DIRECTORY, Linux says "not a directory" of a link to one.
-    if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return "is a symbolic link, or not a directory" if error.errno == errno.ENOTDIR else "is a symbolic link"
-    return os.strerror(error.errno or 0).lower()
-
-
-def _parse(kind: type[_Model], content: bytes, name: str) -> _Model:
+def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) -> None:
     try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
-        if where == "format":
-            what = f"unknown format; this reader knows {FORMAT}"
-        raise ArtifactError(f"{name}: {where}: {what}" if where else f"{name}: {what}") from error
+        signature = opened.read(SIGNATURE, SIGNATURE_BYTES)
+    except ArtifactError as error:
+        raise ArtifactError(f"is not signed: {error}") from error
+    if not public_key.has_signed(manifest, signature):
+        raise ArtifactError(f"{SIGNATURE}: is not a signature of {MANIFEST} by the owner of the public key")
+
+
+def _read_as_described(opened: Directory, name: str, entry: File) -> bytes:
+    content = opened.read(name)
+    if len(content) != entry.size:
+        raise ArtifactError(f"{name}: has {len(content)} bytes, the manifest says {entry.size}")
+    if describe(content) != entry:
+        raise ArtifactError(f"{name}: its sha256 is not the manifest's")
+    return content
 
 
 def _load(content: bytes) -> torch.jit.ScriptModule:
     try:
-        network = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+        network = torch.jit.load(members.rebuilt(content), map_location="cpu")  # type: ignore[no-untyped-call]
+        return cast("torch.jit.ScriptModule", network.eval())
+    except ArchiveError as error:
+        raise ArtifactError(f"{NETWORK}: {_first_line(error)}") from error
+    except Exception as error:
         raise ArtifactError(f"{NETWORK}: torch cannot load it: {_first_line(error)}") from error
-    return cast("torch.jit.ScriptModule", network.eval())
 
 
 def _check_parameters(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
@@ -306,23 +172,35 @@ def _check_parameters(network: torch.jit.ScriptModule, manifest: Manifest) -> No
     if declared != found:
         name = next(name for name in (*declared, *found) if declared.get(name) != found.get(name))
         raise ArtifactError(f"{NETWORK}: parameter {name} is {found.get(name)}, the manifest says {declared.get(name)}")
-    for name, value in network.named_parameters():
+    for name, value in (*network.named_parameters(), *network.named_buffers()):
         if not value.isfinite().all():
-            raise ArtifactError(f"{NETWORK}: parameter {name} is not finite")
+            kind = "parameter" if name in found else "buffer"
+            raise ArtifactError(f"{NETWORK}: {kind} {name} is not finite")
 
 
-def _check_golden(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
+def _check_answers(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
     golden = manifest.golden
-    shape = [len(golden.outputs), len(golden.outputs[0])]
-    try:
-        with torch.inference_mode():
-            outputs = network(torch.tensor(golden.inputs))
-    except RuntimeError as error:
-        raise ArtifactError(f"{NETWORK}: fails on the golden inputs: {_first_line(error)}") from error
-    if not isinstance(outputs, torch.Tensor) or list(outputs.shape) != shape:
-        raise ArtifactError(f"{NETWORK}: does not give {shape} for the golden inputs")
+    count, width = len(golden.outputs), len(golden.outputs[0])
+    outputs = _answer(network, "forward", golden)
+    if not _are_rows(outputs, count) or outputs.shape[1] != width:
+        raise ArtifactError(f"{NETWORK}: does not give {[count, width]} for the golden inputs")
     if (case := golden.first_wrong(outputs)) is not None:
         raise ArtifactError(f"{NETWORK}: golden case {case} is not reproduced")
+    layers = _answer(network, "activations", golden)
+    if not isinstance(layers, dict) or not all(_are_rows(layer, count) for layer in layers.values()):
+        raise ArtifactError(f"{NETWORK}: activations does not give a row of each layer for each golden input")
+
+
+def _answer(network: torch.jit.ScriptModule, method: str, golden: Golden) -> object:
+    try:
+        with torch.inference_mode():
+            return getattr(network, method)(torch.tensor(golden.inputs))
+    except (AttributeError, RuntimeError, torch.jit.Error) as error:
+        raise ArtifactError(f"{NETWORK}: {method} fails on the golden inputs: {_first_line(error)}") from error
+
+
+def _are_rows(value: object, count: int) -> TypeGuard[torch.Tensor]:
+    return isinstance(value, torch.Tensor) and value.dim() == 2 and len(value) == count
 
 
 def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:
@@ -339,4 +217,4 @@ def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0][:500]

@@ -4,13 +4,14 @@ import torch
 
 from service.predictor import resolve_device
 from service.settings import Settings
+from service.signing import resolve_public_key
 from service.store import Store, Version
 
 
 def run(settings: Settings) -> int:
     """Print a table; 1 when a version fails, when the folder cannot be read, or when there is nothing in it."""
     torch.set_num_threads(1)
-    store = Store(settings, resolve_device(settings.device))
+    store = Store(settings, resolve_device(settings.device), resolve_public_key(settings.public_key))
     store.refresh()
     versions = [version for model in store.catalog.models.values() for version in model.versions.values()]
     store.close()

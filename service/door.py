@@ -1,8 +1,10 @@
 """The portable door: the outermost ASGI application, under any server. Answers predictions in JSON, hands on the rest.
 
-Every request gets its id here, every response is counted here, and HEAD becomes GET without a body.
+Every request shows its key here before anything else, and gets its id; every response is counted here, and HEAD becomes
+GET without a body.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
@@ -11,22 +13,30 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, problems, request_id
+from service.access import Access
 from service.metrics import Metrics
+from service.pages import HTML, Pages
 from service.predict import Answer, predict
-from service.problems import Overloaded, Problem
+from service.problems import Overloaded, Problem, Unauthorized
+from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
 from service.store import Served
 from service.v2 import error as v2_error
 
 PREDICT = "/predict"
+# What wants no key, and is answered whatever else is at work.
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
 MODEL_IN_SCOPE = "calibrant.model"
+# Where a route leaves the entry of a prediction, so that a trace can show what it went through.
+ENTRY_IN_SCOPE = "calibrant.entry"
+# Where the door leaves the request's id.
+IDENTITY_IN_SCOPE = "calibrant.request_id"
 _JSON = media.JSON.encode()
+_PREFLIGHT = b"access-control-request-method"
 # What a request is counted under whose path is no route.
 OTHER = "other"
-# Answered whatever else is at work.
-PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 Target: TypeAlias = tuple[str, str | None, str | None]
 
 
@@ -60,12 +70,27 @@ class Reply:
 class Door:
     """ASGI: https://asgi.readthedocs.io/en/latest/specs/www.html."""
 
-    def __init__(self, app: ASGIApp, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+    def __init__(  # noqa: PLR0913 - what a request meets on its way, each by name
+        self,
+        app: ASGIApp,
+        *,
+        resolver: Resolver,
+        settings: Settings,
+        metrics: Metrics,
+        request_log: RequestLog,
+        access: Access,
+        pages: Pages,
+    ) -> None:
         self.resolver = resolver
         self.settings = settings
+        self.access = access
         self.requests = 0
         self._metrics = metrics
+        self._pages = pages
+        self._request_log = request_log
         self._app = app
+        # With traces every request is FastAPI's, as the spans are.
+        self._predicts = not settings.traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on a lifespan."""
@@ -75,8 +100,11 @@ class Door:
         started = perf_counter()
         headers = dict(scope["headers"])
         identity = request_id.of(headers.get(request_id.HEADER))
+        if not self._admits(scope, headers):
+            await _send(self._refusal(scope, headers, identity, started), send)
+            return
         if self.is_full() and scope["path"] not in PROBES:
-            await self._refuse(scope["path"], identity, started, send)
+            await _send(self._shed(scope["path"], identity, started), send)
             return
         self.requests += 1
         try:
@@ -92,8 +120,10 @@ class Door:
         self, scope: Scope, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive, send: Send
     ) -> None:
         target = None
-        if scope["method"] == "POST" and not scope["query_string"] and media.is_json_both_ways(headers):
-            target = predict_target(scope["path"])
+        if self._predicts and scope["method"] == "POST" and not scope["query_string"]:
+            target = predict_target(scope["path"]) if media.is_json_both_ways(headers) else None
+        if self.settings.cors_origins and b"origin" in headers:
+            target = None  # the next one knows the headers that it wants
         if target is None:
             await self._route(scope, identity, started, receive, send)
             return
@@ -108,39 +138,82 @@ class Door:
             return
         await _send(self.reply(route, served, outcome, identity, started), send)
 
-    async def _refuse(self, path: str, identity: bytes, started: float, send: Send) -> None:
-        problem = Overloaded(f"{self.settings.max_requests} requests are at work", retry_after=1)
-        reply = self.reply(OTHER, None, problem, identity, started)
-        if v2_error.is_below(path):
-            reply.media_type, reply.body = _JSON, v2_error.body(problem)
-        await _send(reply, send)
-
     def reply(
         self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
     ) -> Reply:
         """Count what came of a request, and word it, the same through every door."""
-        model, version = (served.model, served.number) if served else ("", 0)
+        model = served.model if served else ""
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
+            if outcome.status >= 500 or route == OTHER:
+                self._request_log.problem(outcome, identity, route, model)
             reply = _problem_reply(outcome, identity)
         else:
-            self._metrics.predicted(model, version, outcome.entry, outcome.out_of_range)
+            self._metrics.predicted(outcome.subject, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
             reply = Reply(200, _JSON, timing, identity, outcome.body)
-        self._metrics.responded(route, model, reply.status, perf_counter() - started)
+        seconds = perf_counter() - started
+        self._metrics.responded(route, model, reply.status, seconds)
+        if self.settings.access_log:
+            method = "" if route == OTHER else "POST"
+            self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=reply.status)
+        return reply
+
+    def _shed(self, path: str, identity: bytes, started: float) -> Reply:
+        """One request too many, in its protocol's form."""
+        problem = Overloaded(f"{self.settings.max_requests} requests are at work", retry_after=1)
+        reply = self.reply(OTHER, None, problem, identity, started)
+        if v2_error.is_below(path):
+            reply.media_type, reply.body = _JSON, v2_error.body(problem)
+        return reply
+
+    def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the request has a key that is good, or wants none, as a browser's question whether it may ask."""
+        if self.access.admits(scope["headers"]) or scope["path"] in PROBES:
+            return True
+        preflight = scope["method"] == "OPTIONS" and b"origin" in headers and _PREFLIGHT in headers
+        return preflight and self.settings.cors_origins is not None
+
+    def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], identity: bytes, started: float) -> Reply:
+        """The same whatever is at this path: for a browser a page that asks for a key, else a problem."""
+        problem = Unauthorized()
+        reply = self.reply(OTHER, None, problem, identity, started)
+        if v2_error.is_below(scope["path"]):
+            reply.media_type, reply.body = _JSON, v2_error.body(problem)
+        elif scope["method"] in {"GET", "HEAD"} and media.prefers_html(headers.get(b"accept")):
+            reply.media_type, reply.body = HTML.encode(), self._pages.sign_in
+            reply.more += _encoded(self._pages.sign_in_headers)
         return reply
 
     async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
+        method, answered = scope["method"], False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 message["headers"] = [*message["headers"], (request_id.HEADER, identity)]
-                route, model = getattr(scope.get("route"), "path", OTHER), scope.get(MODEL_IN_SCOPE, "")
-                self._metrics.responded(route, model, message["status"], perf_counter() - started)
+                self._count(scope, method, message["status"], identity, perf_counter() - started)
             await send(message)
 
-        if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send_with_id)
+        scope = {**scope, "method": "GET" if method == "HEAD" else method, IDENTITY_IN_SCOPE: identity}
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            if not answered:
+                raise
+            # Starlette raises what it has answered with a 500 once more; the log has it already.
+
+    def _count(self, scope: Scope, method: str, status: int, identity: bytes, seconds: float) -> None:
+        route, model = route_of(scope), scope.get(MODEL_IN_SCOPE, "")
+        self._metrics.responded(route, model, status, seconds)
+        if self.settings.access_log:
+            self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=status)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that a request has come to."""
+    return getattr(scope.get("route"), "path", OTHER)
 
 
 def predict_target(path: str) -> Target | None:
@@ -155,12 +228,16 @@ def predict_target(path: str) -> Target | None:
     return None
 
 
+def _problem_reply(problem: Problem, identity: bytes) -> Reply:
+    """A problem as a response."""
+    headers = _encoded(problem.headers)
+    return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
 async def _send(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-def _problem_reply(problem: Problem, identity: bytes) -> Reply:
-    """A problem as a response."""
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())

@@ -61,7 +61,7 @@ class Engine:
         self.executions = Executions()
         self._run = run
         self._worker = worker
-        self._max_queue_rows = max_queue_rows
+        self.max_queue_rows = max_queue_rows
         self._max_wait = max_wait
         self._inline_rows = cost.rows_within(max_loop_hold)
         # A block is never so small that the fixed part of a call is most of it.
@@ -85,7 +85,7 @@ class Engine:
         if self._closed:
             raise Closed("the version is no longer served")
         count = len(entry.rows)
-        if self._queued_rows + count > self._max_queue_rows:
+        if self._queued_rows + count > self.max_queue_rows:
             raise Refused(max(1, math.ceil(self._queued_rows / self._rate)))
         self._queued_rows += count
         if count <= max(self._inline_rows, 1):

@@ -9,6 +9,7 @@ CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 # The forms of a table, the one that is given where the client does not care first.
 TABLES = (JSON, CSV, ARROW)
+HTML = "text/html"
 BYTES = "application/octet-stream"
 SAFETENSORS = "application/vnd.safetensors"
 _ANY = b"*/*"
@@ -54,6 +55,14 @@ def negotiate(accept: bytes | None, offered: Sequence[str]) -> str:
     if _quality(best, ranges) <= 0:
         raise NotAcceptable(f"this can be had as {' or '.join(offered)}")
     return best
+
+
+def prefers_html(accept: bytes | None) -> bool:
+    """Whether a page is what the client likes best, as a browser does that was sent somewhere."""
+    try:
+        return negotiate(accept, (JSON, HTML)) == HTML
+    except NotAcceptable:
+        return False
 
 
 def _range(part: str) -> tuple[str, float]:

@@ -1,56 +1,46 @@
-"""What happened, counted: an append on the hot path, Prometheus metrics when somebody asks for them."""
+"""What one process has seen, counted: an append on the hot path, sums and histograms when somebody asks for them."""
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from service.entry import Entry
-
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from service.counts import Counts, Histogram, Key
+from service.entry import Entry, Rows
+from service.features import FeatureValues, Subject
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
 _COUNTED_TOGETHER = 1000
+# Rows of so few values are kept until they are counted; those of so many are counted in a thread.
+_FEW_VALUES = 64
+_MANY_VALUES = 8192
+
+_Response: TypeAlias = tuple[str, str, int, float]
+_Prediction: TypeAlias = tuple[Subject, float, float, int, int, int, float, Rows]
 
 
-class _Histogram:
-    """Counts of values by upper bound; the last count is of what is above all bounds."""
+class _Bins:
+    """Counts of values by upper bound."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
+        self._names = (*map(str, bounds), "+Inf")
         self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
-        self.sum = 0.0
+        self._sum = 0.0
 
     def observe(self, values: NDArray[np.float64]) -> None:
-        self._counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
-        self.sum += float(values.sum())
+        found = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
+        self._counts += found.cumsum()
+        self._sum += float(values.sum())
 
-    def buckets(self) -> Iterator[tuple[str, float]]:
-        """Prometheus's form: each bound with how many values are not above it."""
-        names = (*map(str, self._bounds), "+Inf")
-        yield from zip(names, self._counts.cumsum().astype(float).tolist(), strict=True)
-
-
-class _Model:
-    def __init__(self) -> None:
-        self.waited = _Histogram(_SECONDS)
-        self.ran = _Histogram(_SECONDS)
-        self.batch = _Histogram(_ROWS)
-        self.rows = 0
-        self.out_of_range = 0
-
-    def count(self, events: NDArray[np.float64]) -> None:
-        self.waited.observe(events[:, 0])
-        self.ran.observe(events[:, 1])
-        self.batch.observe(events[:, 2])
-        self.rows += int(events[:, 3].sum())
-        self.out_of_range += int(events[:, 4].sum())
+    def histogram(self) -> Histogram:
+        return Histogram(self._names, self._counts.copy(), self._sum)
 
 
 @dataclass(slots=True)
@@ -75,22 +65,20 @@ class Predicted:
         self.last = float(events[-1, 5])
 
 
-class Metrics(Collector):
+class Metrics:
     """What one process has counted; every method is called on the event loop.
 
     Events are kept as they come, and counted a thousand at a time: the hot path pays for an append.
     """
 
     def __init__(self) -> None:
-        self._responses: list[tuple[str, str, int, float]] = []
-        self._predictions: list[tuple[str, int, float, float, int, int, int, float]] = []
-        self._requests: Counter[tuple[str, str, int]] = Counter()
-        self._seconds: dict[str, _Histogram] = defaultdict(lambda: _Histogram(_SECONDS))
-        self._models: dict[str, _Model] = defaultdict(_Model)
+        self._responses: list[_Response] = []
+        self._predictions: list[_Prediction] = []
+        self._numbers: Counter[Key] = Counter()
+        self._bins: dict[Key, _Bins] = {}
+        self._features: dict[Subject, FeatureValues] = {}
         self._versions: dict[tuple[str, int], Predicted] = defaultdict(Predicted)
-        self._problems: Counter[str] = Counter()
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
 
     def responded(self, route: str, model: str, status: int, seconds: float) -> None:
         """A response was given, `seconds` after its request's headers; `route` is a template, `model` may be empty."""
@@ -98,67 +86,81 @@ class Metrics(Collector):
         if len(self._responses) >= _COUNTED_TOGETHER:
             self._count()
 
-    def predicted(self, model: str, version: int, entry: Entry, out_of_range: int) -> None:
+    def predicted(self, subject: Subject, entry: Entry, out_of_range: int) -> None:
         """A request's rows were predicted, so many of them out of range."""
+        rows = entry.rows
+        if rows.size > _FEW_VALUES:
+            rows = self._count_now(subject, rows)
+        elif rows.base is not None:  # a view, perhaps of a large request's body
+            rows = rows.copy()
         self._predictions.append(
-            (model, version, entry.waited, entry.ran, entry.batch, len(entry.rows), out_of_range, entry.arrived)
+            (subject, entry.waited, entry.ran, entry.batch, len(entry.rows), out_of_range, entry.arrived, rows)
         )
 
     def failed(self, kind: str) -> None:
         """A request was answered with a problem of this kind."""
-        self._problems[kind] += 1
+        self._numbers["problems", kind] += 1
 
     def version(self, model: str, number: int) -> Predicted:
         """What this version has predicted since the process began."""
         self._count()
         return self._versions[model, number]
 
+    async def counts(self) -> Counts:
+        """All of it, as it is now."""
+        # What was handed to the thread before is counted then.
+        await asyncio.get_running_loop().run_in_executor(self._thread, int)
+        self._count()
+        counts = Counts()
+        counts.numbers.update(self._numbers)
+        counts.histograms.update({key: bins.histogram() for key, bins in self._bins.items()})
+        for subject, values in self._features.items():
+            for column, histogram in zip(subject.features, values.histograms(), strict=True):
+                counts.observe(("feature_values", subject.model, str(subject.version), column.name), histogram)
+        return counts
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _count_now(self, subject: Subject, rows: Rows) -> Rows:
+        """Count the values of rows that are too many to be kept; no rows, to be kept in their place."""
+        values = self._values(subject)
+        if rows.size <= _MANY_VALUES:
+            values.add(values.tally(rows))
+        else:
+            tallied = asyncio.get_running_loop().run_in_executor(self._thread, values.tally, rows)
+            tallied.add_done_callback(lambda done: None if done.cancelled() else values.add(done.result()))
+        return rows[:0].copy()
+
+    def _values(self, subject: Subject) -> FeatureValues:
+        if subject not in self._features:
+            self._features[subject] = FeatureValues(subject.features)
+        return self._features[subject]
+
     def _count(self) -> None:
         responses, self._responses = self._responses, []
         predictions, self._predictions = self._predictions, []
-        self._requests.update(response[:3] for response in responses)
+        for (route, model, status), count in Counter([response[:3] for response in responses]).items():
+            self._numbers["requests", route, model, str(status)] += count
         for route in {response[0] for response in responses}:
             seconds = [response[3] for response in responses if response[0] == route]
-            self._seconds[route].observe(np.array(seconds))
-        for version in {prediction[:2] for prediction in predictions}:
-            events = np.array([event[2:] for event in predictions if event[:2] == version], dtype=np.float64)
-            self._models[version[0]].count(events)
-            self._versions[version].count(events)
+            self._observe(("request_seconds", route), _SECONDS, np.array(seconds))
+        for subject in {prediction[0] for prediction in predictions}:
+            self._count_predictions(subject, [event[1:] for event in predictions if event[0] is subject])
 
-    def exposition(self) -> bytes:
-        """https://prometheus.io/docs/instrumenting/exposition_formats/."""
-        return generate_latest(self._registry)
+    def _count_predictions(self, subject: Subject, predictions: Sequence[tuple[*tuple[float, ...], Rows]]) -> None:
+        events = np.array([event[:-1] for event in predictions], dtype=np.float64)
+        model, version = subject.model, str(subject.version)
+        self._observe(("queue_seconds", model), _SECONDS, events[:, 0])
+        self._observe(("model_seconds", model), _SECONDS, events[:, 1])
+        self._observe(("batch_rows", model), _ROWS, events[:, 2])
+        self._numbers["rows", model, version] += int(events[:, 3].sum())
+        self._numbers["out_of_range_rows", model, version] += int(events[:, 4].sum())
+        self._versions[model, subject.version].count(events)
+        values = self._values(subject)
+        values.add(values.tally(np.concatenate([event[-1] for event in predictions])))
 
-    def collect(self) -> Iterator[Metric]:
-        """The families that docs/metrics.md lists."""
-        self._count()
-        requests = CounterMetricFamily("calibrant_requests", "Responses given.", labels=["route", "model", "status"])
-        for (route, model, status), count in self._requests.items():
-            requests.add_metric([route, model, str(status)], count)
-        yield requests
-        yield _counter("problems", "Problems answered, by kind.", "kind", self._problems)
-        yield _histogram("request_seconds", "From a request's headers to its response.", "route", self._seconds)
-        models = self._models.items()
-        waited = {model: counted.waited for model, counted in models}
-        yield _histogram("queue_seconds", "How long each request waited.", "model", waited)
-        ran = {model: counted.ran for model, counted in models}
-        yield _histogram("model_seconds", "How long the model ran for each request's batch.", "model", ran)
-        batch = {model: counted.batch for model, counted in models}
-        yield _histogram("batch_rows", "Rows that shared each request's last batch.", "model", batch)
-        yield _counter("rows", "Rows predicted.", "model", {model: counted.rows for model, counted in models})
-        outside = {model: counted.out_of_range for model, counted in models}
-        yield _counter("out_of_range_rows", "Of them, those outside the training range.", "model", outside)
-
-
-def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
-    family = CounterMetricFamily(f"calibrant_{name}", text, labels=[label])
-    for value, count in counts.items():
-        family.add_metric([value], count)
-    return family
-
-
-def _histogram(name: str, text: str, label: str, histograms: Mapping[str, _Histogram]) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(f"calibrant_{name}", text, labels=[label])
-    for value, histogram in histograms.items():
-        family.add_metric([value], list(histogram.buckets()), histogram.sum)
-    return family
+    def _observe(self, key: Key, bounds: Sequence[float], values: NDArray[np.float64]) -> None:
+        bins = self._bins.get(key) or self._bins.setdefault(key, _Bins(bounds))
+        bins.observe(values)

@@ -1,7 +1,7 @@
 """The OpenAPI document: the problems that any route can answer with, and examples from today's default model."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service import media, problems
+from service.access import Access
 from service.artifact import Column
 from service.problems import Problem
 from service.resolve import Resolver
@@ -48,13 +49,14 @@ _PROBLEM = {
 RESPONSES: dict[int | str, Document] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
 
 
-def install(app: FastAPI, resolver: Resolver) -> None:
-    """Make `app` answer with this document."""
+def install(app: FastAPI, resolver: Resolver, access: Access, open_paths: Collection[str]) -> None:
+    """Make `app` answer with this document; where keys are wanted, `open_paths` want none."""
     cached: list[Document] = []
 
     def openapi() -> Document:
         if not cached:
             cached.append(_whole(app))
+            _secure(cached[0], access, open_paths)
         try:
             return _with_examples(cached[0], resolver.served())
         except Problem:
@@ -71,6 +73,18 @@ def _whole(app: FastAPI) -> Document:
         schemas |= schema.pop("$defs")
         schemas[model.__name__] = schema
     return document
+
+
+def _secure(document: Document, access: Access, open_paths: Collection[str]) -> None:
+    """Say which operations want a key."""
+    if not (access.api_keys or access.admin_keys):
+        return
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        administered = path.startswith("/v2/repository/models/")
+        if administered or (access.api_keys and path not in open_paths):
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
 
 
 def _with_examples(document: Document, served: Served) -> Document:

@@ -9,6 +9,8 @@ from httptools import HttpRequestParser
 from starlette.types import Scope
 
 from service import media
+from service.access import HEADER as KEY_HEADER
+from service.access import Access
 from service.door import Target, predict_target
 from service.predict import TIMEOUT_HEADER, timeout_seconds
 from service.problems import Problem
@@ -38,20 +40,26 @@ class KnownHeads(dict[bytes, PlainHead]):
         self[head] = plain
 
 
-def plain_head(head: bytes, scope: Scope, parser: HttpRequestParser, settings: Settings) -> PlainHead | None:
-    """What the head says, by the parser that has just read it; None where there is anything unusual in it."""
+def plain_head(
+    head: bytes, scope: Scope, parser: HttpRequestParser, settings: Settings, access: Access
+) -> PlainHead | None:
+    """What the head says, by the parser that has just read it; None where there is anything unusual in it.
+
+    The key is among its bytes: who sends the same again has sent a good one.
+    """
     headers = dict(scope["headers"])
     unusual = (
         not head.startswith(b"POST ")
         or not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")  # so it ends where it seems to
         or len(headers) != len(scope["headers"])
-        or not headers.keys() <= {*_HARMLESS, TIMEOUT_HEADER}
+        or not headers.keys() <= {*_HARMLESS, TIMEOUT_HEADER, KEY_HEADER}
         or parser.get_http_version() != "1.1"
         or not parser.should_keep_alive()
         or parser.should_upgrade()
         or b"?" in head.partition(b"\r\n")[0]
         or not headers.get(b"content-length", b"").isdigit()
         or not media.is_json_both_ways(headers)
+        or not access.admits(scope["headers"])
     )
     target = predict_target(scope["path"])
     if unusual or target is None or int(headers[b"content-length"]) > settings.max_body_bytes:

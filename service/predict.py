@@ -1,7 +1,6 @@
 """One prediction request, from headers and body to its answer, as every door makes it; knows no web framework."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,6 +12,7 @@ from starlette.types import Receive
 
 from service import body
 from service.entry import Closed, Entry, Expired, Refused, Rows
+from service.features import Subject
 from service.outputs import Outputs
 from service.problems import (
     MAX_FAULTS,
@@ -30,13 +30,12 @@ from service.tables.table import Places, json_places
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
 
-log = logging.getLogger("calibrant.predict")
-
 
 @dataclass(slots=True)
 class Answer:
-    """A good answer: its body, how many of its rows are out of range, and the entry that knows how it went."""
+    """A good answer: whose it is, its body, how many of its rows are out of range, and the entry: how it went."""
 
+    subject: Subject
     body: bytes
     out_of_range: int
     entry: Entry
@@ -116,7 +115,7 @@ def answer(served: Served, entry: Entry) -> Answer:
     outside = outputs.outside(entry.start, entry.stop)
     rows = orjson.dumps(outside) if outside else b"[]"
     body = served.json_answer % (*outputs.json_columns(entry.start, entry.stop), rows)
-    return Answer(body, len(outside), entry)
+    return Answer(served.subject, body, len(outside), entry)
 
 
 def problem(error: Exception | None) -> Problem:
@@ -128,5 +127,4 @@ def problem(error: Exception | None) -> Problem:
             return Unavailable(str(error), retry_after=1)
         case Expired():
             return DeadlinePassed(str(error))
-    log.error("the model failed", exc_info=error)
     return Failed("the model failed; the service's log says why")

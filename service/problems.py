@@ -2,6 +2,7 @@
 
 Problem
 ├── NotParseable      400  the body is not what its Content-Type says
+├── Unauthorized      401  no key, or none that is known
 ├── NotFound          404  no such model, version or parameter
 ├── MethodNotAllowed  405
 ├── NotAcceptable     406  nothing that the client accepts can be written
@@ -72,6 +73,19 @@ class NotParseable(Problem):
 
     status = HTTPStatus.BAD_REQUEST
     kind = "not-parseable"
+
+
+class Unauthorized(Problem):
+    """There is no key in the request, or none that is good for it: one answer for all of these."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    kind = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this wants a key that is good for it: send `Authorization: Bearer KEY`",
+            headers={"www-authenticate": "Bearer"},
+        )
 
 
 class NotFound(Problem):

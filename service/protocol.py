@@ -11,7 +11,8 @@ import asyncio
 import math
 from functools import partial
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, ClassVar, cast
+from weakref import WeakKeyDictionary
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -35,7 +36,7 @@ def _tell(entry: Entry) -> None:
 
 
 class Shared:
-    """What the connections of a process have in common: the plain heads, and the headers of every response."""
+    """What the connections to one door have in common: the plain heads, and the headers of every response."""
 
     def __init__(self) -> None:
         self.known = KnownHeads()
@@ -53,13 +54,15 @@ class Shared:
 class Connection(HttpToolsProtocol):
     """One connection. Either uvicorn is at work on it, or a plain request is: never both."""
 
-    _shared = Shared()
+    # By door: a head that one of them knows has a key that is good for that one.
+    _shared_by: ClassVar[WeakKeyDictionary[Door, Shared]] = WeakKeyDictionary()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own, passed on as they are
         super().__init__(*arguments, **options)
         self._door = cast("Door", self.app)
+        self._shared = self._shared_by.setdefault(self._door, Shared())
         self._settings = self._door.settings
-        self._fast = self._settings.fast_door
+        self._fast = self._settings.fast_door and not self._settings.traces
         # Of the plain request at work: its head while its body arrives, then its entry until it is answered.
         self._plain: PlainHead | None = None
         self._plain_bytes: list[bytes] = []
@@ -227,7 +230,9 @@ class Connection(HttpToolsProtocol):
         if self._stopping:
             self.cycle.keep_alive = False
         if self._candidate is not None:
-            plain = plain_head(self._candidate, cast("Scope", self.scope), self.parser, self._settings)
+            plain = plain_head(
+                self._candidate, cast("Scope", self.scope), self.parser, self._settings, self._door.access
+            )
             if plain is not None:
                 self._shared.known.learn(self._candidate, plain)
         self._candidate = None

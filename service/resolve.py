@@ -1,7 +1,7 @@
 """From what a path names to the version that answers it, or the problem that says why none does."""
 
 from service.artifact import DEFAULT_LABEL
-from service.problems import NotFound, Unavailable
+from service.problems import NotFound, Problem, Unavailable
 from service.store import Model, Served, Store, Version
 
 RETRY_SECONDS = 2
@@ -66,6 +66,14 @@ class Resolver:
         else:
             for name in self._store.catalog.models:
                 self.served(name)
+
+    def is_ready(self) -> bool:
+        """Whether `check_ready` raises nothing."""
+        try:
+            self.check_ready()
+        except Problem:
+            return False
+        return True
 
     def _why_none(self, name: str | None) -> str:
         catalog = self._store.catalog

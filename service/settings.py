@@ -7,6 +7,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "CALIBRANT_"
+# As browsers write them (RFC 6454, section 6.2): no path, no slash at the end.
+_ORIGINS = r"^(\*|https?://[^/,\s]+(,https?://[^/,\s]+)*)$"
 
 
 class Settings(BaseSettings):
@@ -21,6 +23,10 @@ class Settings(BaseSettings):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="where networks run; auto takes CUDA where there is one")
     ] = "auto"
+    public_key: Annotated[
+        Path | None,
+        Field(description="Ed25519 public key in PEM; with it, only versions that its owner signed are loaded"),
+    ] = None
     refresh_seconds: Annotated[float, Field(gt=0, le=2, description="how often the folder is looked at")] = 1.0
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
@@ -28,6 +34,10 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="the least severe line that is logged")
     ] = "info"
+    access_log: Annotated[bool, Field(description="log a line for each request")] = False
+    traces: Annotated[
+        bool, Field(description="send OpenTelemetry traces; needs the extra traces, and takes no shortcut to a model")
+    ] = False
     workers: Annotated[int, Field(gt=0, description="processes that share the port")] = 1
     fast_door: Annotated[bool, Field(description="answer plain predictions straight from their connection")] = True
     head_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for a request's headers")] = 10.0
@@ -53,3 +63,18 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="longest that one batch may hold the event loop; longer work goes to a thread")
     ] = 1.0
     max_wait_ms: Annotated[float, Field(ge=0, description="how long a batch waits for more requests")] = 0.0
+
+    api_keys_file: Annotated[
+        Path | None, Field(description="hashes of the keys of which all but the probes wants one; everybody without it")
+    ] = None
+    admin_keys_file: Annotated[
+        Path | None, Field(description="hashes of the keys of who may load and unload models; nobody without it")
+    ] = None
+    tls_certificate: Annotated[Path | None, Field(description="certificate chain in PEM, for HTTPS")] = None
+    tls_key: Annotated[Path | None, Field(description="its private key in PEM")] = None
+    cors_origins: Annotated[
+        str | None,
+        Field(
+            pattern=_ORIGINS, description="origins whose pages may ask from a browser, separated by commas; * for all"
+        ),
+    ] = None

@@ -3,9 +3,16 @@
 The parent keeps the sockets: what arrives before a worker runs, or while it is being replaced, waits in its socket.
 """
 
+import copy
 import logging
+import os
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
@@ -14,6 +21,8 @@ from service.stopping import Server
 
 _BACKLOG = 2048
 _LOOK_SECONDS = 0.1
+# Memory where there is such a folder; a container that may write nothing else may write there.
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 log = logging.getLogger("calibrant.workers")
 
@@ -32,17 +41,22 @@ class Worker(Process):
 class Workers(Multiprocess):
     """uvicorn's supervisor, which replaces the dead and passes on signals, with a socket for each worker."""
 
-    def __init__(self, config: Config, replacement: Config) -> None:
-        """Binds the sockets; raises OSError where the address cannot be had. `replacement` is for who takes a place."""
+    def __init__(self, config: Config) -> None:
+        """Binds the sockets; raises OSError where the address cannot be had.
+
+        The application is made with a file for each place among the workers, in a folder that `run` removes.
+        """
         super().__init__(config, _sockets(config.host, config.port, config.workers))
+        memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+        self._folder = TemporaryDirectory(prefix="calibrant-", dir=memory)
         host, port, *_ = self.sockets[0].getsockname()
         self.failed = False
-        self._replacement = replacement
-        log.info("%d workers, running on http://%s:%d", config.workers, f"[{host}]" if ":" in host else host, port)
+        shown = f"[{host}]" if ":" in host else host
+        log.info("%d workers, running on %s://%s:%d", config.workers, "https" if config.is_ssl else "http", shown, port)
 
     def init_processes(self) -> None:
         """Start a worker on each socket."""
-        self.processes = [_started(self.config, own) for own in self.sockets]
+        self.processes = [self._started(index) for index in range(len(self.sockets))]
 
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that died or hangs; stop when one cannot even start."""
@@ -56,7 +70,7 @@ class Workers(Multiprocess):
                 self.should_exit.set()
                 return
             log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
-            self.processes[index] = _started(self._replacement, self.sockets[index])
+            self.processes[index] = self._started(index, loads_first=True)
 
     def terminate_all(self) -> None:
         """Take no new connections, and let the workers finish theirs."""
@@ -77,11 +91,19 @@ class Workers(Multiprocess):
         super().handle_int()
         self.signal_queue.append(signal.SIGINT)
 
+    def run(self) -> None:
+        """Until a signal says stop, and all workers have ended."""
+        with self._folder:
+            super().run()
 
-def _started(config: Config, own: socket.socket) -> Process:
-    process = Worker(config, [own])
-    process.start()
-    return process
+    def _started(self, index: int, *, loads_first: bool = False) -> Process:
+        """In the place of one that served, whoever connects waits until its models are loaded: `loads_first`."""
+        config = copy.copy(self.config)
+        made = cast("Callable[..., Any]", config.app)
+        config.app = partial(made, Path(self._folder.name) / f"{index}.json", loads_first=loads_first)
+        process = Worker(config, [self.sockets[index]])
+        process.start()
+        return process
 
 
 def _sockets(host: str, port: int, count: int) -> list[socket.socket]:

@@ -1,5 +1,6 @@
 """What many tests share: a published thermometer, and a service of it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,20 @@ def service(thermometer: Path) -> Iterator[Running]:
     with serving(thermometer) as running:
         running.until_ready()
         yield running
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version as `fit` publishes it."""
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    publish(artifacts, epochs=2)
+    return artifacts / "thermometer" / "1"
+
+
+@pytest.fixture
+def version(original: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return shutil.copytree(original, tmp_path / "thermometer" / "1")
 
 
 WINE = "acid,sugar,score,price\n" + "\n".join(f"{row},{row * row % 7},{row % 3},{2 * row}" for row in range(12))

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -39,13 +40,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(artifacts: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """``python -m service serve`` on a free port, until the block ends; it must then stop in good time."""
+def serving(
+    artifacts: Path, *flags: str, environment: dict[str, str] | None = None, trusted: Path | None = None
+) -> Iterator[Running]:
+    """``python -m service serve`` on a free port, until the block ends; it must then stop in good time.
+
+    Its certificate, where it has one, is `trusted`.
+    """
     command = [sys.executable, "-m", "service", "serve", "--artifacts", str(artifacts), "--port", "0", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
     try:
         url = _address(process)
-        with httpx.Client(base_url=url, timeout=30) as client:
+        verify = ssl.create_default_context(cafile=trusted) if trusted else True
+        with httpx.Client(base_url=url, timeout=30, verify=verify) as client:
             yield Running(process, url, artifacts, client)
     finally:
         process.terminate()
@@ -58,10 +65,29 @@ def _address(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if found := re.search(r"running on (http://\S+)", line := process.stderr.readline()):
+        if found := re.search(r"running on (https?://[^\s\"]+)", line := process.stderr.readline()):
             return found[1]
         assert line or process.poll() is None, "the service ended before it listened"
     raise AssertionError("the service did not listen in time")
+
+
+# For one of the services: neither door knows a predict path, so that the route answers.
+_ROUTE_ONLY = "import service.door; service.door.predict_target = lambda path: None\n"
+
+
+@contextlib.contextmanager
+def serving_through_each_door(artifacts: Path, patched: Path, *flags: str) -> Iterator[list[Running]]:
+    """One ready service with the fast door, one with the portable door only, one with neither; `patched` is empty."""
+    (patched / "sitecustomize.py").write_text(_ROUTE_ONLY)
+    environment = {"PYTHONPATH": os.pathsep.join([str(patched), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    with (
+        serving(artifacts, "--fast-door", "true", *flags) as fast,
+        serving(artifacts, "--fast-door", "false", *flags) as portable,
+        serving(artifacts, "--fast-door", "false", *flags, environment=environment) as route,
+    ):
+        for running in (fast, portable, route):
+            running.until_ready()
+        yield [fast, portable, route]
 
 
 def publish(artifacts: Path, *flags: str, epochs: int = 50) -> None:

@@ -1,6 +1,7 @@
-"""The commands ``python -m training fit``, ``compare`` and ``label``.
+"""The commands ``python -m training fit``, ``compare``, ``label``, ``sign`` and ``verify``.
 
-Owns the flags and the exit statuses: 0 done, 1 the run failed, 2 something given cannot be used, 130 interrupted.
+Owns the flags and the exit statuses: 0 done, 1 the run failed or the version is not what was signed, 2 something given
+cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from training import compare, publish
+from training import compare, publish, signing
 from training.errors import InvalidInputError, TrainingError
 from training.fit import Job, fit
 from training.loop import OPTIMIZERS
@@ -50,12 +51,25 @@ def parser() -> argparse.ArgumentParser:
     comparison.add_argument("--seed", type=_integer(0, _SEED_MAX), default=compare.DEFAULT_SEED, help="%(default)s")
     comparison.set_defaults(run=lambda arguments: compare.compare(arguments.seed))
     label = commands.add_parser("label", allow_abbrev=False, help="make a label the name of a version")
-    label.add_argument("model")
-    label.add_argument("label", help="such as champion, which is what is served unless a request says otherwise")
-    label.add_argument("version", type=_integer(1, 10**18 - 1))
-    label.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="%(default)s")
+    _add_version(label, "label")
     label.set_defaults(run=_label)
+    sign = commands.add_parser("sign", allow_abbrev=False, help="sign a version with a private key")
+    sign.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="an Ed25519 key")
+    _add_version(sign)
+    sign.set_defaults(run=_sign)
+    verify = commands.add_parser("verify", allow_abbrev=False, help="say whether a service with a public key loads it")
+    verify.add_argument("--public-key", type=Path, required=True, metavar="PUBLIC.pem", help="an Ed25519 key")
+    _add_version(verify)
+    verify.set_defaults(run=_verify)
     return whole
+
+
+def _add_version(command: argparse.ArgumentParser, *between: str) -> None:
+    command.add_argument("model")
+    for name in between:
+        command.add_argument(name, help="such as champion, which is what is served unless a request says otherwise")
+    command.add_argument("version", type=_integer(1, 10**18 - 1))
+    command.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="%(default)s")
 
 
 def _add_fit(command: argparse.ArgumentParser) -> None:
@@ -73,6 +87,7 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
     add("--seed", type=_integer(0, _SEED_MAX), default=0, metavar="N", help="%(default)s")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="%(default)s: CUDA where there is one")
     add("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="%(default)s")
+    add("--key", type=Path, metavar="PRIVATE.pem", help="sign the version with this Ed25519 key")
     add("--report", action="store_true", help="add pictures to the artifact")
     command.set_defaults(run=_fit)
 
@@ -85,6 +100,17 @@ def _fit(arguments: argparse.Namespace) -> None:
 def _label(arguments: argparse.Namespace) -> None:
     publish.set_label(arguments.artifacts, arguments.model, arguments.label, arguments.version)
     print(f"{arguments.model}: {arguments.label} is version {arguments.version}")
+
+
+def _sign(arguments: argparse.Namespace) -> None:
+    key = signing.private_key(arguments.key)
+    signing.sign(arguments.artifacts, arguments.model, arguments.version, key)
+    print(f"{arguments.model} version {arguments.version}: signed")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    signing.verify(arguments.artifacts, arguments.model, arguments.version, arguments.public_key)
+    print(f"{arguments.model} version {arguments.version}: ok")
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:

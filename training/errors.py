@@ -2,7 +2,8 @@
 
 TrainingError
 ├── InvalidInputError    2   something that was given cannot be used: readings, a flag, a directory
-└── DivergedError        1   the run itself failed
+├── DivergedError        1   the run itself failed
+└── UnverifiedError      1   a version is not what the owner of a key signed
 """
 
 from typing import ClassVar
@@ -22,6 +23,12 @@ class InvalidInputError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss or the parameters stopped being finite; the message names the epoch."""
+
+    status = 1
+
+
+class UnverifiedError(TrainingError):
+    """A version that a service with the given public key would not load; the message says why."""
 
     status = 1
 

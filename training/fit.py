@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from service import artifact
-from training import dataset, loop, network, pictures, publish, readings, record
+from training import dataset, loop, network, pictures, publish, readings, record, signing
 from training.errors import InvalidInputError
 
 THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
@@ -38,6 +38,7 @@ class Job:
     seed: int
     device: str
     artifacts: Path
+    key: Path | None
     report: bool
 
 
@@ -49,6 +50,7 @@ def fit(job: Job) -> Path:
     path = job.data or THERMOMETER
     model = _model_name(job.model, path)
     device = _device(job.device)
+    key = signing.private_key(job.key) if job.key else None
     if job.report:
         pictures.require()
     publish.check_writable(job.artifacts, model)
@@ -57,6 +59,8 @@ def fit(job: Job) -> Path:
     run = _train(job, data, device)
     _print_errors(run)
     contents = record.files(run, model, pictures.draw(run) if job.report else {})
+    if key:
+        contents[artifact.SIGNATURE] = key.sign(contents[artifact.MANIFEST])
     directory = publish.publish(job.artifacts, model, contents)
     _print_how_to_serve(directory, run)
     return directory

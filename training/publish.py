@@ -46,22 +46,49 @@ def publish(artifacts: Path, model: str, contents: Mapping[str, bytes]) -> Path:
         raise from_os(error.filename or directory, error) from error
 
 
+def existing(artifacts: Path, model: str, version: int) -> Path:
+    """The directory of a version that is there; raises InvalidInputError where it is not, or where no model can be."""
+    directory = artifacts / _named(model)
+    try:
+        if version not in artifact.versions(directory):
+            raise InvalidInputError(f"{directory / str(version)}: there is no such version")
+    except OSError as error:
+        raise from_os(directory, error) from error
+    return directory / str(version)
+
+
 def set_label(artifacts: Path, model: str, label: str, version: int) -> None:
     """Make `label` a name of an existing version; a reader sees the old one or the new one, never neither.
 
     Raises InvalidInputError for a name that cannot be one, a version that is not there, and what the system refuses.
     """
-    directory = artifacts / model
-    for name in (model, label):
-        if not artifact.is_name(name):
-            raise InvalidInputError(f"{name!r}: must be lower-case letters, digits, _ and -, a letter first")
+    path = existing(artifacts, model, version).parent / artifact.LABELS / _named(label)
+    directory = path.parents[1]
     try:
-        if version not in artifact.versions(directory):
-            raise InvalidInputError(f"{directory / str(version)}: there is no such version")
         with _locked(directory):
-            _write_label(directory / artifact.LABELS, label, version)
+            path.parent.mkdir(exist_ok=True)
+            _replace(path, f"{version}\n".encode())
+            _sync(directory)
     except OSError as error:
         raise from_os(error.filename or directory, error) from error
+
+
+def add(version: Path, name: str, content: bytes) -> None:
+    """Put a file into a published version, or in place of the one there, in one step; what it describes stays as it is.
+
+    Raises InvalidInputError for what the system refuses.
+    """
+    try:
+        with _locked(version.parent):
+            _replace(version / name, content)
+    except OSError as error:
+        raise from_os(error.filename or version, error) from error
+
+
+def _named(name: str) -> str:
+    if not artifact.is_name(name):
+        raise InvalidInputError(f"{name!r}: must be lower-case letters, digits, _ and -, a letter first")
+    return name
 
 
 def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:
@@ -100,18 +127,16 @@ def _make_default(artifacts: Path, model: str) -> None:
     _sync(artifacts)
 
 
-def _write_label(folder: Path, label: str, version: int) -> None:
-    folder.mkdir(exist_ok=True)
-    # A dot cannot begin a label's name, so that no reader takes the unfinished file for one.
-    unfinished = folder / f".{label}"
+def _replace(path: Path, content: bytes) -> None:
+    # A dot cannot begin the name of a label or a version's file, so that no reader takes the unfinished one for such.
+    unfinished = path.with_name(f".{path.name}")
     try:
-        _write(unfinished, f"{version}\n".encode())
-        unfinished.rename(folder / label)
+        _write(unfinished, content)
+        unfinished.rename(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    _sync(folder)
-    _sync(folder.parent)
+    _sync(path.parent)
 
 
 @contextmanager

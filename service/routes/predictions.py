@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import exchange, media
+from service.door import ENTRY_IN_SCOPE
 from service.entry import Entry
 from service.exchange import Exchange
 from service.metrics import Metrics
@@ -71,8 +72,9 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         forms = await exchange.agree(headers)
         table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
         entry = await settled(served, table.rows, deadline, request.receive, table.places)
+        request.scope[ENTRY_IN_SCOPE] = entry
         written = await exchange.run(partial(_answer, served, forms, table, entry), values=table.values)
-        metrics.predicted(served.model, served.number, entry, written.out_of_range)
+        metrics.predicted(served.subject, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
 
@@ -98,7 +100,7 @@ def _answer(served: Served, forms: Exchange, table: Table, entry: Entry) -> Answ
         return answer(served, entry)
     targets = [target.name for target in served.predictor.manifest.targets]
     added = prediction_columns(table, targets, own)
-    return Answer(forms.write(table, added), int(own.out_of_range.sum()), entry)
+    return Answer(served.subject, forms.write(table, added), int(own.out_of_range.sum()), entry)
 
 
 def _activations(served: Served, forms: Exchange, table: Table) -> bytes:

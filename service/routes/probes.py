@@ -5,9 +5,9 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from service import metrics
-from service.metrics import Metrics
+from service.exposition import MEDIA_TYPE
 from service.resolve import Resolver
+from service.scrape import Scrape
 
 _EXPOSITION: dict[int | str, dict[str, object]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
@@ -18,7 +18,7 @@ class Status(BaseModel):
     status: Literal["alive", "ready"]
 
 
-def router(resolver: Resolver, counted: Metrics) -> APIRouter:
+def router(resolver: Resolver, scrape: Scrape) -> APIRouter:
     """GET /livez, /readyz and /metrics."""
     routes = APIRouter(tags=["probes"])
 
@@ -35,7 +35,7 @@ def router(resolver: Resolver, counted: Metrics) -> APIRouter:
 
     @routes.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_EXPOSITION)
     async def exposition() -> Response:
-        """In Prometheus's text format."""
-        return Response(counted.exposition(), media_type=metrics.MEDIA_TYPE)
+        """In Prometheus's text format, over all workers."""
+        return Response(await scrape.text(), media_type=MEDIA_TYPE)
 
     return routes

@@ -1,23 +1,24 @@
-"""The Open Inference Protocol: the server, and its repository.
+"""The Open Inference Protocol: the server, and what is in its repository.
 
 https://github.com/kserve/open-inference-protocol, and of Triton's model repository extension what only reads.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service import body, media
-from service.problems import NotParseable, NotSupported
+from service.problems import NotParseable
 from service.resolve import Resolver
 from service.routes import query
-from service.routes.chosen import ModelName
 from service.settings import Settings
 from service.store import State, Store, Version
 
-# The model repository's is not among them, as it is there in part only.
 EXTENSIONS = ("binary_tensor_data", "statistics")
+# Whole only where administration is on.
+ADMINISTRATION = "model_repository"
 
 
 class ErrorDocument(BaseModel):
@@ -59,7 +60,12 @@ class IndexRequest(BaseModel):
 
 
 RepositoryState = Literal["READY", "LOADING", "UNAVAILABLE"]
-_STATES: dict[State, RepositoryState] = {"ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE"}
+_STATES: dict[State, RepositoryState] = {
+    "ready": "READY",
+    "loading": "LOADING",
+    "failed": "UNAVAILABLE",
+    "unloaded": "UNAVAILABLE",
+}
 
 
 class IndexedVersion(BaseModel):
@@ -76,19 +82,21 @@ _INDEX_BODY = {
 }
 
 
-def routes() -> APIRouter:
-    """A router for paths below /v2, whose errors are the protocol's."""
-    return APIRouter(tags=["open inference protocol"], responses=RESPONSES, dependencies=[Depends(query.only())])
+def routes(*checks: Callable[..., Awaitable[None]]) -> APIRouter:
+    """A router for paths below /v2, whose errors are the protocol's; `checks` come before all others."""
+    dependencies = [Depends(check) for check in (*checks, query.only())]
+    return APIRouter(tags=["open inference protocol"], responses=RESPONSES, dependencies=dependencies)
 
 
-def server_router(resolver: Resolver, version: str) -> APIRouter:
+def server_router(resolver: Resolver, version: str, *, administration: bool) -> APIRouter:
     """GET /v2, /v2/health/live and /v2/health/ready."""
     server = routes()
+    extensions = (*EXTENSIONS, ADMINISTRATION) if administration else EXTENSIONS
 
     @server.get("/v2", summary="The server")
     async def metadata() -> ServerMetadata:
         """Its name, its version, and the protocol's extensions that it has."""
-        return ServerMetadata(name="calibrant", version=version, extensions=EXTENSIONS)
+        return ServerMetadata(name="calibrant", version=version, extensions=extensions)
 
     @server.get("/v2/health/live", summary="Is the process alive")
     async def live() -> Live:
@@ -104,8 +112,8 @@ def server_router(resolver: Resolver, version: str) -> APIRouter:
     return server
 
 
-def repository_router(store: Store, resolver: Resolver, settings: Settings) -> APIRouter:
-    """POST /v2/repository/index; to load and to unload is refused."""
+def repository_router(store: Store, settings: Settings) -> APIRouter:
+    """POST /v2/repository/index."""
     repository = routes()
 
     @repository.post("/v2/repository/index", summary="Every version and its state", openapi_extra=_INDEX_BODY)
@@ -118,16 +126,6 @@ def repository_router(store: Store, resolver: Resolver, settings: Settings) -> A
         models = store.catalog.models.values()
         versions = [version for model in models for version in model.versions.values()]
         return [_indexed(version) for version in versions if version.served or not wanted.ready]
-
-    @repository.post("/v2/repository/models/{model}/load", include_in_schema=False)
-    async def load(model: ModelName) -> None:
-        """Administration is off: a version is loaded when it is published into the artifacts folder."""
-        raise _not_administered(resolver, model)
-
-    @repository.post("/v2/repository/models/{model}/unload", include_in_schema=False)
-    async def unload(model: ModelName) -> None:
-        """Administration is off: a version is forgotten when it is removed from the artifacts folder."""
-        raise _not_administered(resolver, model)
 
     return repository
 
@@ -146,8 +144,3 @@ def _indexed(version: Version) -> IndexedVersion:
         state=_STATES[version.state],
         reason=version.reason or "",
     )
-
-
-def _not_administered(resolver: Resolver, model: str) -> NotSupported:
-    resolver.model(model)
-    return NotSupported("administration is off: versions load and unload as they come and go in the artifacts folder")

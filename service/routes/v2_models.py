@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import body, media
+from service.door import ENTRY_IN_SCOPE
 from service.metrics import Metrics
 from service.outputs import Outputs
 from service.predict import TIMEOUT_HEADER, Answer, check, settled, timeout_seconds
@@ -127,13 +128,14 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         inference = await _off_loop(len(content) > _LARGE_BYTES, read, content, headers.get(HEADER_LENGTH), signature)
         deadline = started + min(timeout, inference.timeout_seconds or timeout)
         entry = await settled(served, inference.rows, deadline, request.receive)
+        request.scope[ENTRY_IN_SCOPE] = entry
         whole, own = check(served, entry), slice(entry.start, entry.stop)
         outputs = Outputs(whole.predictions[own], whole.out_of_range[own])
         version = str(served.number)
         large = len(outputs) > _LARGE_ROWS
         written = await _off_loop(large, write, inference, signature, served.model, version, outputs)
-        answer = Answer(written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
-        metrics.predicted(served.model, served.number, entry, answer.out_of_range)
+        answer = Answer(served.subject, written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
+        metrics.predicted(served.subject, entry, answer.out_of_range)
         return _response(answer, written.header_length)
 
     return models

@@ -6,9 +6,9 @@ everything is sent more than once.
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
-import os
 import socket
 import time
 from collections.abc import Coroutine, Iterator, Sequence
@@ -25,16 +25,15 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from running import Running, serving
+from running import Running, serving_through_each_door
 from service import artifact
+from service.access import Access
 from service.app import create_app
 from service.protocol import Connection
 from service.settings import Settings
 
 # Small, so that small bodies meet them: 41 to 45 rows do not fit into the queue, more are too many.
 LIMITS = ["--max-queue-rows", "40", "--max-rows", "45", "--max-body-bytes", "2000"]
-# For one of the services: neither door knows a predict path, so that the route answers.
-ROUTE_ONLY = "import service.door; service.door.predict_target = lambda path: None\n"
 PAUSE_SECONDS = 0.0008  # long enough for most pieces to be read one by one
 GOOD = b'{"fahrenheit":[50.0,68.0,212.0]}'
 JSON = ("content-type", "application/json")
@@ -159,17 +158,8 @@ def status(replies: Sequence[Reply | None]) -> list[int]:
 @pytest.fixture(scope="module")
 def services(thermometer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Running]]:
     """One with the fast door, one with the portable door only, one with neither."""
-    patched = tmp_path_factory.mktemp("route-only")
-    (patched / "sitecustomize.py").write_text(ROUTE_ONLY)
-    environment = {"PYTHONPATH": os.pathsep.join([str(patched), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
-    with (
-        serving(thermometer, "--fast-door", "true", *LIMITS) as fast,
-        serving(thermometer, "--fast-door", "false", *LIMITS) as portable,
-        serving(thermometer, "--fast-door", "false", *LIMITS, environment=environment) as route,
-    ):
-        for running in (fast, portable, route):
-            running.until_ready()
-        yield [fast, portable, route]
+    with serving_through_each_door(thermometer, tmp_path_factory.mktemp("route-only"), *LIMITS) as three:
+        yield three
 
 
 def few(examples: int) -> settings:
@@ -220,7 +210,8 @@ OTHERS = st.sampled_from(
      ("x-request-timeout-ms", "99999999999999999999999"), ("x-request-timeout-ms", "0"), ("x-request-timeout-ms", "-1"),
      ("x-request-timeout-ms", "1e3"), ("x-request-timeout-ms", ""), ("x-request-timeout-ms", "+5000"),
      ("content-encoding", "gzip"), ("content-encoding", "identity"), ("content-encoding", ""),
-     ("accept-encoding", "gzip"), ("user-agent", "x/1"), ("cookie", "a=b"), ("x-odd!#$%&'*", '\xe9\t ,;"'),
+     ("accept-encoding", "gzip"), ("user-agent", "x/1"), ("authorization", "Bearer x"),
+     ("origin", "http://y"), ("cookie", "a=b"), ("x-odd!#$%&'*", '\xe9\t ,;"'),
      ("connection", "keep-alive"), ("connection", "close"), ("connection", "Keep-Alive, x-odd"), ("te", "trailers"),
      ("content-type", "text/plain"), ("accept", "image/png"), ("host", "y"), ("expect", "100-continue"),
      ("upgrade", "h2c"), ("x-long", "y" * 2100)]
@@ -456,12 +447,13 @@ class Wire(asyncio.Transport):
         """Nor to resume."""
 
 
-def test_a_known_head_needs_no_task_and_no_application(thermometer: Path) -> None:
-    """The fast door answers the second request itself, in one write, however it is split."""
-    asyncio.run(_known_head(thermometer))
+@pytest.mark.parametrize("access", [Access(), Access((hashlib.sha256(b"x").digest(),))], ids=["open", "keys"])
+def test_a_known_head_needs_no_task_and_no_application(thermometer: Path, access: Access) -> None:
+    """The fast door answers the second request itself, in one write, however it is split; its key is in the head."""
+    asyncio.run(_known_head(thermometer, access))
 
 
-async def _known_head(artifacts: Path) -> None:
+async def _known_head(artifacts: Path, access: Access) -> None:
     loop = asyncio.get_running_loop()
     tasks: list[object] = []
 
@@ -470,7 +462,7 @@ async def _known_head(artifacts: Path) -> None:
         return asyncio.Task(cast("Coroutine[Any, Any, Any]", coroutine), loop=loop, **options)
 
     called: list[str] = []
-    door = create_app(Settings(artifacts=artifacts))
+    door = create_app(Settings(artifacts=artifacts), None, access)
     store = door.resolver._store
     await asyncio.to_thread(store.refresh)
 
@@ -493,7 +485,7 @@ async def _known_head(artifacts: Path) -> None:
             await asyncio.sleep(0)
         return b"".join(wire.written)
 
-    sent = request()
+    sent = request(headers=[JSON, ("authorization", "Bearer x")])
     first = await answered(sent)
     assert (called, len(tasks)) == (["/predict"], 1)
     body = first.partition(b"\r\n\r\n")[2]

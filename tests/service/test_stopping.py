@@ -18,14 +18,14 @@ LONG = ["--lame-duck-seconds", "60"]
 
 def is_stopping(url: str) -> bool:
     """Whether a new connection is told so."""
-    answer = httpx.get(f"{url}/readyz")
+    answer = httpx.get(f"{url}/readyz", timeout=30)
     return answer.status_code == 503 and "stopping" in answer.text and "retry-after" in answer.headers
 
 
 def predicts(url: str) -> bool:
     """Whether a new connection gets a prediction."""
     headers = {"content-type": "application/json"}
-    return httpx.post(f"{url}/predict", content=BODY, headers=headers).status_code == 200
+    return httpx.post(f"{url}/predict", content=BODY, headers=headers, timeout=30).status_code == 200
 
 
 def stop(running: Running, workers: int) -> None:

@@ -81,5 +81,5 @@ def test_inferences_are_counted_as_predictions_are(fresh: Running) -> None:
     assert found["calibrant_requests_total['/v2/models/{model}/infer', '200', 'thermometer']"] == 1
     assert found["calibrant_requests_total['/v2/models/{model}/infer', '400', 'thermometer']"] == 1
     assert found["calibrant_problems_total['wrong-values']"] == 1
-    assert found["calibrant_rows_total['thermometer']"] == 2
-    assert found["calibrant_out_of_range_rows_total['thermometer']"] == 1
+    assert found["calibrant_rows_total['1', 'thermometer']"] == 2
+    assert found["calibrant_out_of_range_rows_total['1', 'thermometer']"] == 1

@@ -1,20 +1,21 @@
 """``--workers 2``: one port, two processes, and the death of one is hardly noticed."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
-import pytest
 
 from running import serving
-from service.__main__ import main
 
 
 def process_of(url: str) -> str:
     """Which process answers a new connection: the first part of the ids it makes."""
-    return httpx.get(f"{url}/livez").headers["x-request-id"].partition("-")[0]
+    return httpx.get(f"{url}/livez", timeout=30).headers["x-request-id"].partition("-")[0]
 
 
 def test_two_processes_share_the_connections_and_one_is_replaced(thermometer: Path) -> None:
@@ -38,8 +39,11 @@ def test_two_processes_share_the_connections_and_one_is_replaced(thermometer: Pa
         assert running.process.wait(30) == 0
 
 
-def test_a_port_that_is_taken_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_is_status_1() -> None:
     """Before any worker is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert main(["serve", "--workers", "2", "--port", port]) == 1
+        command = [sys.executable, "-m", "service", "serve", "--workers", "2", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert f"cannot listen on 127.0.0.1:{port}" in json.loads(done.stderr)["event"]

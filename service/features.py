@@ -1,0 +1,62 @@
+"""How the values of each feature lie in the range that training saw: one histogram a feature, of whole batches."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.counts import Histogram
+from service.entry import Rows
+from service.manifest import Column
+
+_BUCKETS_IN_RANGE = 10
+# So many rows at once stay in a core's cache, and hold nobody up.
+_BLOCK_ROWS = 8192
+
+# For each bound and feature, how many values are not above it; and for each feature the sum of its values.
+Tally: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What predictions are counted for: a version, and its features with their training ranges."""
+
+    model: str
+    version: int
+    features: tuple[Column, ...]
+
+
+class FeatureValues:
+    """The histograms of a version's features: ten equal buckets from minimum to maximum, one below and one above."""
+
+    def __init__(self, features: tuple[Column, ...]) -> None:
+        minimum = [column.minimum for column in features]
+        maximum = [column.maximum for column in features]
+        self._bounds = np.linspace(minimum, maximum, _BUCKETS_IN_RANGE + 1).astype(np.float32)
+        self._names = [(*map(str, bounds), "+Inf") for bounds in self._bounds.T]
+        self._counts = np.zeros((len(self._bounds) + 1, len(features)), dtype=np.int64)
+        self._sums = np.zeros(len(features))
+
+    def tally(self, rows: Rows) -> Tally:
+        """What `add` adds for rows ``[N, features]``; may be called in a thread."""
+        counts = np.zeros_like(self._counts)
+        for at in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[at : at + _BLOCK_ROWS]
+            for index, bound in enumerate(self._bounds):
+                counts[index] += np.count_nonzero(block <= bound, axis=0)
+        counts[-1] = len(rows)
+        return counts, rows.sum(axis=0, dtype=np.float64)
+
+    def add(self, tally: Tally) -> None:
+        """Count what was tallied."""
+        self._counts += tally[0]
+        self._sums += tally[1]
+
+    def histograms(self) -> list[Histogram]:
+        """As they are now, in the order of the features."""
+        columns = self._counts.T.copy()
+        return [
+            Histogram(names, column, float(total))
+            for names, column, total in zip(self._names, columns, self._sums, strict=True)
+        ]

@@ -1,0 +1,145 @@
+"""``manifest.json`` and ``report.json``: what a version says of itself, as it is parsed."""
+
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from service.directory import FILE_MAX_BYTES, ArtifactError
+
+FORMAT: Literal["calibrant/1"] = "calibrant/1"
+NETWORK = "network.pt"
+REPORT = "report.json"
+
+NAME = r"[a-z][a-z0-9_-]{0,63}"
+
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rows: TypeAlias = tuple[tuple[Finite, ...], ...]
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Column(_Contract):
+    """A feature or a target: its name, its unit if it has one, and the range seen in training, in that unit."""
+
+    name: ColumnName
+    type: Literal["float32"] = "float32"
+    unit: str | None
+    minimum: Finite
+    maximum: Finite
+
+
+class Parameter(_Contract):
+    """A parameter of the point network, by the name that ``named_parameters`` gives it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32"] = "float32"
+
+
+class File(_Contract):
+    """The digest and the size in bytes of one file of the version."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0, le=FILE_MAX_BYTES)]
+
+
+class Golden(_Contract):
+    """Known answers: inputs ``[N, features]``, outputs ``[N, targets]``, and how far off each target may be."""
+
+    inputs: Rows
+    outputs: Rows
+    tolerance: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+
+    def first_wrong(self, outputs: torch.Tensor) -> int | None:
+        """Which case `outputs` ``[N, targets]`` are the first not to reproduce; None where they reproduce all."""
+        wrong = ~((outputs - torch.tensor(self.outputs)).abs() <= torch.tensor(self.tolerance)).all(dim=1)
+        return int(wrong.nonzero()[0]) if wrong.any() else None
+
+
+class Data(_Contract):
+    """Where the readings came from: file name, sha256 of its bytes, number of rows."""
+
+    file: str
+    sha256: Sha256
+    rows: int
+
+
+class Losses(_Contract):
+    """Mean squared error after the last epoch, of targets in the units that training saw (see docs/training.md)."""
+
+    training: Finite
+    validation: Finite | None
+
+
+class Training(_Contract):
+    """How the network was made: enough to make it again."""
+
+    recipe: dict[str, str | int | float | tuple[int, ...]]
+    seed: int
+    losses: Losses
+    data: Data
+    environment: dict[str, str]
+
+
+class Manifest(_Contract):
+    """``manifest.json``: what is needed to use ``network.pt`` without this project."""
+
+    format: Literal["calibrant/1"] = FORMAT
+    model: Name
+    created: str
+    features: Annotated[tuple[Column, ...], Field(min_length=1)]
+    targets: Annotated[tuple[Column, ...], Field(min_length=1)]
+    parameters: tuple[Parameter, ...]
+    files: dict[FileName, File]
+    golden: Golden
+    training: Training
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [column.name for column in (*self.features, *self.targets)]
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have the same name")
+        if missing := {NETWORK, REPORT} - set(self.files):
+            raise ValueError(f"files lacks {', '.join(sorted(missing))}")
+        golden = self.golden
+        if not golden.inputs or len(golden.inputs) != len(golden.outputs):
+            raise ValueError("golden needs as many outputs as inputs, and at least one")
+        if {len(row) for row in golden.inputs} != {len(self.features)}:
+            raise ValueError("golden.inputs does not have one value per feature")
+        if {len(row) for row in golden.outputs} != {len(self.targets)} or len(golden.tolerance) != len(self.targets):
+            raise ValueError("golden.outputs and golden.tolerance do not have one value per target")
+        return self
+
+
+class Report(_Contract):
+    """``report.json``: the training record. Readings, predictions and residuals are columns over the kept rows."""
+
+    losses: dict[Literal["training", "validation"], tuple[Finite, ...]]
+    gradients: dict[str, Any]
+    rows: tuple[int, ...]
+    validation_rows: tuple[int, ...]
+    readings: dict[str, tuple[Finite, ...]]
+    predictions: dict[str, tuple[Finite, ...]]
+    residuals: dict[str, tuple[Finite, ...]]
+    training: Training
+
+
+def parse(kind: type[_Model], content: bytes, name: str) -> _Model:
+    """The document that a file holds; raises ArtifactError that says what is wrong, and where in it."""
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
+        if where == "format":
+            what = f"unknown format; this reader knows {FORMAT}"
+        raise ArtifactError(f"{name}: {where}: {what}" if where else f"{name}: {what}") from error
