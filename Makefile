@@ -42,7 +42,7 @@ bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: and i
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers) $(if $(QUICK),--quick) --json bench.json --picture bench.png
 
 soak: $(INSTALLED) ## nine cases of trouble against real processes, in four minutes (MINUTES=30: more of everything)
-	cd tests && ../$(BIN)/python -m soak --minutes $(or $(MINUTES),1)
+	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(or $(MINUTES),1)
 
 clean: ## remove .venv and what tools left; models stay
 	rm -rf $(VENV) .venv-triton-client build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -20,7 +20,7 @@ from soak.processes import Process, misbehaving, serving
 
 _CONNECTIONS = 16
 _CLIENTS = 4
-_BACK_SECONDS = 15
+_BACK_SECONDS = 20
 
 
 @dataclass

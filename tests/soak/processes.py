@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 TESTS = Path(__file__).parent.parent
+ROOT = TESTS.parent
 _START_SECONDS = 60
 _END_SECONDS = 30
 _CONNECTIONS_TO_MEET_ALL = 20
@@ -72,11 +73,12 @@ def started(command: Sequence[str], log: Path, environment: dict[str, str] | Non
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *command],
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(TESTS), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}", **(environment or {})},
         )
     try:
         yield Process(process, log, _address(process, log))
@@ -92,7 +94,7 @@ def started(command: Sequence[str], log: Path, environment: dict[str, str] | Non
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    pattern = re.compile(r"running on (http://\S+)")
+    pattern = re.compile(r"running on (http://[\w.:]+)")
     until(lambda: process.poll() is not None or bool(pattern.search(log.read_text())), "listening", _START_SECONDS)
     found = pattern.search(log.read_text())
     if found is None:
