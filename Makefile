@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install train serve test check bench clean
+.PHONY: help install train serve test check bench soak clean
 
 help: ## list these verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ check: $(INSTALLED) ## lint, format, strict types, the Dockerfile
 
 bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: and its peers; QUICK=1: a minute)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers) $(if $(QUICK),--quick) --json bench.json --picture bench.png
+
+soak: $(INSTALLED) ## nine cases of trouble against real processes, in four minutes (MINUTES=30: more of everything)
+	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(or $(MINUTES),1)
 
 clean: ## remove .venv and what tools left; models stay
 	rm -rf $(VENV) .venv-triton-client build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

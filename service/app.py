@@ -56,9 +56,17 @@ _DESCRIPTION = "Readings in, a served model out: predictions, and the network th
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings, public_key: PublicKey | None, access: Access, snapshot: Path | None = None) -> Door:
+def create_app(
+    settings: Settings,
+    public_key: PublicKey | None,
+    access: Access,
+    snapshot: Path | None = None,
+    *,
+    loads_first: bool = False,
+) -> Door:
     """The application, for versions that the owner of `public_key` signed, and for who has one of the keys of `access`.
 
+    It listens first, and loads while /livez answers; with `loads_first`, whoever connects waits until it can predict.
     `snapshot` is this worker's file where there are several. Raises ValueError for a device that is not there.
     """
     device = resolve_device(settings.device)
@@ -71,7 +79,8 @@ def create_app(settings: Settings, public_key: PublicKey | None, access: Access,
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Listen first: loading goes on while /livez answers.
+        if loads_first:
+            await _refresh(store)
         following = asyncio.create_task(_follow(store, settings.refresh_seconds))
         writing = asyncio.create_task(scrape.follow())
         yield
@@ -125,11 +134,15 @@ def create_app(settings: Settings, public_key: PublicKey | None, access: Access,
 
 async def _follow(store: Store, seconds: float) -> None:
     while True:
-        try:
-            await asyncio.to_thread(store.refresh)
-        except Exception:
-            log.exception("looking at the artifacts folder failed; what serves goes on serving")
+        await _refresh(store)
         await asyncio.sleep(seconds)
+
+
+async def _refresh(store: Store) -> None:
+    try:
+        await asyncio.to_thread(store.refresh)
+    except Exception:
+        log.exception("looking at the artifacts folder failed; what serves goes on serving")
 
 
 def _traces() -> "Traces":

@@ -17,7 +17,7 @@ from service.access import Access
 from service.metrics import Metrics
 from service.pages import HTML, Pages
 from service.predict import Answer, predict
-from service.problems import Problem, Unauthorized
+from service.problems import Overloaded, Problem, Unauthorized
 from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
@@ -25,7 +25,7 @@ from service.store import Served
 from service.v2 import error as v2_error
 
 PREDICT = "/predict"
-# What wants no key.
+# What wants no key, and is answered whatever else is at work.
 PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 # Where a route leaves the name of the model that it found, so that its response is counted for it.
 MODEL_IN_SCOPE = "calibrant.model"
@@ -84,6 +84,7 @@ class Door:
         self.resolver = resolver
         self.settings = settings
         self.access = access
+        self.requests = 0
         self._metrics = metrics
         self._pages = pages
         self._request_log = request_log
@@ -102,6 +103,22 @@ class Door:
         if not self._admits(scope, headers):
             await _send(self._refusal(scope, headers, identity, started), send)
             return
+        if self.is_full() and scope["path"] not in PROBES:
+            await _send(self._shed(scope["path"], identity, started), send)
+            return
+        self.requests += 1
+        try:
+            await self._answer(scope, headers, identity, started, receive, send)
+        finally:
+            self.requests -= 1
+
+    def is_full(self) -> bool:
+        """Whether as many requests are at work, through all doors of this process, as there may be."""
+        return self.requests >= self.settings.max_requests
+
+    async def _answer(  # noqa: PLR0913, PLR0917 - what a request is, and the ways to its client
+        self, scope: Scope, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive, send: Send
+    ) -> None:
         target = None
         if self._predicts and scope["method"] == "POST" and not scope["query_string"]:
             target = predict_target(scope["path"]) if media.is_json_both_ways(headers) else None
@@ -140,6 +157,14 @@ class Door:
         if self.settings.access_log:
             method = "" if route == OTHER else "POST"
             self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=reply.status)
+        return reply
+
+    def _shed(self, path: str, identity: bytes, started: float) -> Reply:
+        """One request too many, in its protocol's form."""
+        problem = Overloaded(f"{self.settings.max_requests} requests are at work", retry_after=1)
+        reply = self.reply(OTHER, None, problem, identity, started)
+        if v2_error.is_below(path):
+            reply.media_type, reply.body = _JSON, v2_error.body(problem)
         return reply
 
     def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:

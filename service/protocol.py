@@ -2,7 +2,7 @@
 
 A request is plain when its head is, byte for byte, one that uvicorn's parser has read before and in which nothing
 unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain, and whatever
-goes wrong before its rows are queued, goes through uvicorn to the portable door.
+is wrong with it, goes through uvicorn to the portable door; only that the queue is full is said from here.
 
 The connection also bounds what uvicorn does not: how long a request may take to arrive, and how large its head may be.
 """
@@ -20,11 +20,19 @@ from uvicorn.server import ServerState
 
 from service import request_id
 from service.door import OTHER, Door, Reply
-from service.entry import EngineError, Entry
+from service.entry import EngineError, Entry, Refused
 from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
 from service.predict import Answer, answer
 from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
 from service.store import Served
+
+# uvicorn waits twice as long before it looks whether all connections are closed.
+_LAST_REQUEST_SECONDS = 0.05
+
+
+def _tell(entry: Entry) -> None:
+    if not entry.cancelled:
+        entry.reply(entry)
 
 
 class Shared:
@@ -75,6 +83,7 @@ class Connection(HttpToolsProtocol):
         self._since = 0.0
         self._waits_for_first = True
         self._watch: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     # The plain path
 
@@ -136,19 +145,32 @@ class Connection(HttpToolsProtocol):
 
     def _submit(self, plain: PlainHead, data: bytes) -> bool:
         """Queue the rows; false where another door has to say why not."""
+        if self._door.is_full():
+            return False
         try:
             _, model, version = plain.target
             served = self._door.resolver.served(model, version)
             rows = served.columns.from_json(data[len(data) - plain.content_length :])
             entry = Entry(rows, self._started + plain.timeout_seconds, partial(self._reply, plain.target[0], served))
-            served.engine.submit(entry)
+            self._queue(served, entry)
         except (Problem, EngineError):
             return False
         self._entry = entry
+        self._door.requests += 1
         return True
+
+    def _queue(self, served: Served, entry: Entry) -> None:
+        try:
+            served.engine.submit(entry)
+        except Refused as error:
+            # Said from here, in the next turn: another door would read all of it again, in time that the model needs.
+            served.engine.executions.failed.add(0.0)
+            entry.error = error
+            self.loop.call_soon(_tell, entry)
 
     def _reply(self, route: str, served: Served, entry: Entry) -> None:
         self._entry = None
+        self._door.requests -= 1
         try:
             outcome: Answer | Problem = answer(served, entry)
         except Problem as problem:
@@ -249,9 +271,11 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, and so is the wish for its rows."""
         if self._entry is not None:
+            self._door.requests -= 1
             self._entry.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._unread):
+            if timer is not None:
+                timer.cancel()
         # uvicorn tells the last of several pipelined requests only, and the others would write to nobody.
         for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None:
@@ -260,15 +284,36 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """The client takes its answer slower than it is written; it has to take it in time."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._settings.answer_timeout_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken nearly all of it."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
-        """The server stops: close at once, or after the answer."""
+        """The server stops: close after the answer, or in a moment, as a request may be on its way."""
         self._stopping = True
-        if self._plain is None and self._entry is None:
+        if self._is_idle():
+            self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
+        elif self._plain is None and self._entry is None:
             super().shutdown()
+
+    def _is_idle(self) -> bool:
+        at_work = self._plain is not None or self._entry is not None or self._in_message
+        return not at_work and (self.cycle is None or self.cycle.response_complete)
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read gets a problem."""
@@ -297,9 +342,10 @@ class Connection(HttpToolsProtocol):
 
     def _check_time(self) -> None:
         """Close a connection on which a request does not arrive in time, or on which none comes any more."""
-        if self.transport.is_closing():
-            return
         settings = self._settings
+        if self.transport.is_closing():  # once its client has taken the last answer, should it ever do so
+            self._watch = self.loop.call_later(settings.answer_timeout_seconds, self.transport.abort)
+            return
         arriving = self._plain is not None or self._in_message
         if arriving:
             limit = settings.head_timeout_seconds if self._in_head else settings.body_timeout_seconds

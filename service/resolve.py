@@ -12,6 +12,7 @@ class Resolver:
 
     def __init__(self, store: Store, default_model: str | None) -> None:
         """`default_model` is the setting; without it the folder's own default is."""
+        self.stopping = False
         self._store = store
         self._default_model = default_model
 
@@ -54,7 +55,12 @@ class Resolver:
         return version.served
 
     def check_ready(self) -> None:
-        """Raise Unavailable until the default model serves; where several could be meant, until each of them does."""
+        """Raise Unavailable until the default model serves; where several could be meant, until each of them does.
+
+        Also raised while the process is `stopping`, so that no balancer sends it more.
+        """
+        if self.stopping:
+            raise Unavailable("the service is stopping", retry_after=RETRY_SECONDS)
         if self._default_model or self._store.catalog.default or not self._store.catalog.models:
             self.served()
         else:

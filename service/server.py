@@ -17,6 +17,7 @@ from service.predictor import resolve_device
 from service.protocol import Connection
 from service.settings import Settings
 from service.signing import PublicKey, resolve_public_key
+from service.stopping import Server
 from service.workers import Workers
 
 
@@ -57,9 +58,11 @@ def run(settings: Settings) -> int:
     if settings.workers > 1:
         return _run_workers(config)
     try:
-        uvicorn.Server(config).run()
+        Server(config).run()
     except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
         return 1
+    except KeyboardInterrupt:  # Ctrl-C, raised again after the requests in flight were answered
+        return 0
     return 0
 
 
@@ -94,13 +97,18 @@ def _check_certificate(settings: Settings) -> None:
 
 
 def _application(
-    settings: Settings, public_key: PublicKey | None, access: Access, snapshot: Path | None = None
+    settings: Settings,
+    public_key: PublicKey | None,
+    access: Access,
+    snapshot: Path | None = None,
+    *,
+    loads_first: bool = False,
 ) -> Door:
     """What each process runs, made there."""
     logs.catch()
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings, public_key, access, snapshot)
+    door = create_app(settings, public_key, access, snapshot, loads_first=loads_first)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()

@@ -43,11 +43,20 @@ class Settings(BaseSettings):
     head_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for a request's headers")] = 10.0
     body_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for its body after that")] = 60.0
     keep_alive_seconds: Annotated[int, Field(gt=0, description="how long an idle connection is kept")] = 75
-    shutdown_timeout_seconds: Annotated[int, Field(gt=0, description="longest wait for requests after SIGTERM")] = 10
+    answer_timeout_seconds: Annotated[
+        float, Field(gt=0, description="longest time for a client to take its answer")
+    ] = 60.0
+    lame_duck_seconds: Annotated[
+        float, Field(ge=0, description="how long it serves on as not ready after SIGTERM, before it stops")
+    ] = 0.0
+    shutdown_timeout_seconds: Annotated[int, Field(gt=0, description="longest wait for requests after that")] = 10
 
     max_body_bytes: Annotated[int, Field(gt=0, description="largest request body")] = 16 * 2**20
     max_head_bytes: Annotated[int, Field(gt=0, description="largest request line and headers")] = 32 * 2**10
     max_rows: Annotated[int, Field(gt=0, description="most rows in one request")] = 1_000_000
+    max_requests: Annotated[int, Field(gt=0, description="most requests at work in one process; probes go first")] = (
+        4096
+    )
     max_queue_rows: Annotated[int, Field(gt=0, description="most rows that wait for one version")] = 4_000_000
     request_timeout_ms: Annotated[float, Field(gt=0, description="deadline of a request that names none")] = 10_000.0
     max_loop_hold_ms: Annotated[

@@ -118,6 +118,7 @@ class Store:
         self._settings = settings
         self._public_key = public_key
         self._device = device
+        self._closed = False
         self._turn = threading.Lock()
         self._unloaded: set[str] = set()
         self.swaps: Counter[str] = Counter()
@@ -161,11 +162,14 @@ class Store:
         self._put(Catalog(known, default, complete=before.complete))
         for name in known:
             for number in sorted(found[name].versions, reverse=True):
+                if self._closed:
+                    return
                 self._load_if_new(name, found[name], number)
         self.catalog = replace(self.catalog, complete=True)
 
     def close(self) -> None:
-        """Answer what waits, and end the worker thread."""
+        """Answer what waits, load no more, and end the worker thread."""
+        self._closed = True
         for model in self.catalog.models.values():
             for version in model.versions.values():
                 if version.served:

@@ -6,6 +6,7 @@ The parent keeps the sockets: what arrives before a worker runs, or while it is 
 import copy
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -17,18 +18,28 @@ from typing import Any, cast
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from service.stopping import Server
+
 _BACKLOG = 2048
+_LOOK_SECONDS = 0.1
 # Memory where there is such a folder; a container that may write nothing else may write there.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 log = logging.getLogger("calibrant.workers")
 
 
-class _Worker(Process):
-    """uvicorn's, but that it is not waited for any longer once it is dead: it may die with a ping unanswered."""
+class Worker(Process):
+    """One of the processes, as its parent sees it, and what runs in it."""
+
+    @property
+    def server(self) -> Server:
+        """What runs in it."""
+        own = self._server if isinstance(self._server, Server) else Server(self.config)
+        self._server = own
+        return own
 
     def ping(self, timeout: float = 5) -> bool:
-        """Whether it answers in that many seconds."""
+        """Whether it answers in that many seconds; it may die with a ping unanswered, and is then not waited for."""
         try:
             self.parent_conn.send(b"ping")
             if self.parent_conn not in wait([self.parent_conn, self.process.sentinel], timeout):
@@ -71,7 +82,7 @@ class Workers(Multiprocess):
                 self.should_exit.set()
                 return
             log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
-            self.processes[index] = self._started(index)
+            self.processes[index] = self._started(index, loads_first=True)
 
     def terminate_all(self) -> None:
         """Take no new connections, and let the workers finish theirs."""
@@ -79,15 +90,30 @@ class Workers(Multiprocess):
             own.close()
         super().terminate_all()
 
+    def join_all(self) -> None:
+        """Wait for the workers; a signal that comes meanwhile is passed on, as it ends their lame-duck time."""
+        while alive := [worker for worker in self.processes if worker.process.is_alive()]:
+            alive[0].process.join(_LOOK_SECONDS)
+            if self.signal_queue:
+                self.signal_queue.clear()
+                super().terminate_all()
+
+    def handle_int(self) -> None:
+        """Ctrl-C is in a hurry: the workers get a second signal."""
+        super().handle_int()
+        self.signal_queue.append(signal.SIGINT)
+
     def run(self) -> None:
         """Until a signal says stop, and all workers have ended."""
         with self._folder:
             super().run()
 
-    def _started(self, index: int) -> Process:
+    def _started(self, index: int, *, loads_first: bool = False) -> Process:
+        """In the place of one that served, whoever connects waits until its models are loaded: `loads_first`."""
         config = copy.copy(self.config)
-        config.app = partial(cast("Callable[..., Any]", config.app), Path(self._folder.name) / f"{index}.json")
-        process = _Worker(config, [self.sockets[index]])
+        made = cast("Callable[..., Any]", config.app)
+        config.app = partial(made, Path(self._folder.name) / f"{index}.json", loads_first=loads_first)
+        process = Worker(config, [self.sockets[index]])
         process.start()
         return process
 

@@ -31,7 +31,8 @@ SERVICE_LAYERS = [
     {"service.routes.v2", "service.routes.page"},
     {"service.routes.v2_administration", "service.routes.v2_models", "service.routes.v2_statistics"},
     {"service.plain", "service.tracing"},
-    {"service.app", "service.protocol", "service.workers"},
+    {"service.app", "service.protocol", "service.stopping"},
+    {"service.workers"},
     {"service.server", "service.check"},
     {"service.client.errors", "service.client.csv_rows"},
     {"service.client.answers", "service.client.transport", "service.client.versions"},
@@ -47,7 +48,7 @@ SERVICE_LAYERS = [
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes", "service.tracing"},
     "pyarrow": {"service.tables.arrow", "service.client.forms"},
-    "uvicorn": {"service.server", "service.protocol", "service.workers"},
+    "uvicorn": {"service.server", "service.stopping", "service.protocol", "service.workers"},
     "httpx": {"service.client"},
     "opentelemetry": {"service.tracing"},
     "prometheus_client": {"service.exposition"},

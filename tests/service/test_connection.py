@@ -332,3 +332,26 @@ def test_a_slow_answer_is_not_lost_to_the_next_request(thermometer: Path, name: 
             connection.sendall(UNKNOWN % len(GOOD) + GOOD + second)
             with connection.makefile("rb") as both:
                 assert re.findall(rb"HTTP/1.1 (\d+)", both.read()) == [b"200", status]
+
+
+def is_established(connection: socket.socket) -> bool:
+    """Whether the service still holds its end: a client that does not read is not told."""
+    port = f":{connection.getsockname()[1]:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(remote.endswith(port) and state == "01" for _, _, remote, state, *_ in map(str.split, lines))
+
+
+@HEADS
+def test_who_does_not_read_the_answer_is_hung_up_on(thermometer: Path, head: bytes) -> None:
+    """In the time that was set, whatever it is owed."""
+    rows = b'{"fahrenheit":[' + b"50," * 500_000 + b"50]}"
+    with serving(thermometer, "--answer-timeout-seconds", "1", "--keep-alive-seconds", "1") as running:
+        running.until_ready()
+        teach(running)
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            host, port = running.url.removeprefix("http://").split(":")
+            connection.connect((host, int(port)))
+            connection.sendall(head % len(rows) + rows)
+            assert is_established(connection)
+            running.until(lambda _: not is_established(connection))
