@@ -129,8 +129,8 @@ def test_predictions_are_counted(thermometer: Path) -> None:
     for line in (
         'calibrant_requests_total{model="thermometer",route="/predict",status="200"} 1.0',
         'calibrant_problems_total{kind="wrong-values"} 1.0',
-        'calibrant_rows_total{model="thermometer"} 2.0',
-        'calibrant_out_of_range_rows_total{model="thermometer"} 1.0',
+        'calibrant_rows_total{model="thermometer",version="1"} 2.0',
+        'calibrant_out_of_range_rows_total{model="thermometer",version="1"} 1.0',
     ):
         assert line in found
 

@@ -73,18 +73,18 @@ def test_thousands_are_counted_too(fresh: Running) -> None:
 
 def test_what_was_refused_is_told_apart(thermometer: Path) -> None:
     """By its kind: a full queue, a deadline, a size, a request that does not come."""
-    limits = ["--max-queue-rows", "50000", "--max-body-bytes", "400000", "--max-head-bytes", "4000"]
+    limits = ["--max-queue-rows", "500000", "--max-body-bytes", "4000000", "--max-head-bytes", "4000"]
     with serving(thermometer, *limits, "--head-timeout-seconds", "0.2") as running:
         running.until_ready()
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 10) as slow:
             slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x")
             assert slow.recv(100).startswith(b"HTTP/1.1 408")
-        many = {"fahrenheit": [50] * 50_001}
+        many = {"fahrenheit": [50] * 500_001}
         assert running.client.post("/predict", json=many).status_code == 503
         late = {"x-request-timeout-ms": "1"}
-        assert running.client.post("/predict", json={"fahrenheit": [50] * 50_000}, headers=late).status_code == 504
-        assert running.client.post("/predict", json={"fahrenheit": [50] * 200_000}).status_code == 413
+        assert running.client.post("/predict", json={"fahrenheit": [50] * 500_000}, headers=late).status_code == 504
+        assert running.client.post("/predict", json={"fahrenheit": [50] * 2_000_000}).status_code == 413
         assert running.client.post("/predict", json=GOOD, headers={"x": "x" * 5000}).status_code == 431
         found = samples(running.client)
     for kind in ("receive-timeout", "overloaded", "deadline-passed", "too-large", "head-too-large"):
