@@ -117,8 +117,14 @@ async def _meanwhile(service: Process, artifacts: Path, seen: Seen, mishaps: Cal
 
 def _look(artifacts: Path, service: Process, seen: Seen) -> None:
     """At what the service found: nothing but whole versions."""
-    until(lambda: "loading" not in service.get("/models").text, "looked at")
-    versions = service.get(f"/models/{MODEL}").json()["versions"]
+    there = set(map(str, artifact.versions(artifacts / MODEL)))
+    versions: list[dict[str, str]] = []
+
+    def looked_at() -> bool:
+        versions[:] = service.get(f"/models/{MODEL}").json()["versions"]
+        return {one["version"] for one in versions} == there and all(one["state"] != "loading" for one in versions)
+
+    until(looked_at, "looked at")
     seen.versions = max(seen.versions, len(versions))
     seen.half_written += [f"{one['version']}: {one['reason']}" for one in versions if one["state"] != "ready"]
     seen.half_written += [path.name for path in (artifacts / MODEL).glob(".publishing-*")]
