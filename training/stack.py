@@ -43,7 +43,8 @@ class Stack:
         start = 0
         for before, after in pairwise(self.widths):
             bias = start + before * after
-            yield parameters[:, start:bias].unflatten(1, (after, before)), parameters[:, bias : bias + after]
+            weight = parameters[:, start:bias].view(-1, after, before)
+            yield weight, parameters[:, bias : bias + after]
             start = bias + after
 
     def flatten(self, layers: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
