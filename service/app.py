@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import media, openapi, problems, request_id
+from service import openapi, request_id
 from service.access import HEADER as ACCESS_HEADER
 from service.access import Access
 from service.door import IDENTITY_IN_SCOPE, MODEL_IN_SCOPE, PROBES, Door, route_of
@@ -170,9 +170,8 @@ def _handle_errors(app: FastAPI, metrics: Metrics, request_log: RequestLog) -> N
         if problem.status >= 500:
             scope = request.scope
             request_log.problem(problem, scope[IDENTITY_IN_SCOPE], route_of(scope), scope.get(MODEL_IN_SCOPE, ""))
-        if v2_error.is_below(request.scope["path"]):
-            return Response(v2_error.body(problem), v2_error.status(problem), problem.headers, media.JSON)
-        return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
+        status, media_type, content = v2_error.response(problem, request.scope["path"])
+        return Response(content, status, problem.headers, media_type)
 
     async def own(request: Request, error: Exception) -> Response:
         return response(request, cast("Problem", error))

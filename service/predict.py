@@ -67,7 +67,6 @@ async def settled(served: Served, rows: Rows, deadline: float, receive: Receive,
         entry.cancel()
         raise
     except (Refused, Closed) as error:
-        served.engine.executions.failed.add(0.0)
         raise problem(error) from error
     check(served, entry, places)
     return entry

@@ -2,7 +2,7 @@
 
 A request is plain when its head is, byte for byte, one that uvicorn's parser has read before and in which nothing
 unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain, and whatever
-is wrong with it, goes through uvicorn to the portable door; only that the queue is full is said from here.
+is wrong with it, goes through uvicorn to the portable door; only that the engine takes no more is said from here.
 
 The connection also bounds what uvicorn does not: how long a request may take to arrive, and how large its head may be.
 """
@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from service import request_id
 from service.door import OTHER, Door, Reply
-from service.entry import EngineError, Entry, Refused
+from service.entry import EngineError, Entry
 from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
 from service.predict import Answer, answer
 from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
@@ -152,9 +152,9 @@ class Connection(HttpToolsProtocol):
             served = self._door.resolver.served(model, version)
             rows = served.columns.from_json(data[len(data) - plain.content_length :])
             entry = Entry(rows, self._started + plain.timeout_seconds, partial(self._reply, plain.target[0], served))
-            self._queue(served, entry)
-        except (Problem, EngineError):
+        except Problem:
             return False
+        self._queue(served, entry)
         self._entry = entry
         self._door.requests += 1
         return True
@@ -162,9 +162,8 @@ class Connection(HttpToolsProtocol):
     def _queue(self, served: Served, entry: Entry) -> None:
         try:
             served.engine.submit(entry)
-        except Refused as error:
+        except EngineError as error:
             # Said from here, in the next turn: another door would read all of it again, in time that the model needs.
-            served.engine.executions.failed.add(0.0)
             entry.error = error
             self.loop.call_soon(_tell, entry)
 
