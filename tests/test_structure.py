@@ -30,7 +30,7 @@ SERVICE_LAYERS = [
     {"service.routes.models", "service.routes.parameters", "service.routes.predictions", "service.routes.probes"},
     {"service.routes.v2", "service.routes.page"},
     {"service.routes.v2_administration", "service.routes.v2_models", "service.routes.v2_statistics"},
-    {"service.plain", "service.tracing"},
+    {"service.plain", "service.bounded", "service.tracing"},
     {"service.app", "service.protocol", "service.stopping"},
     {"service.workers"},
     {"service.server", "service.check"},
@@ -48,7 +48,7 @@ SERVICE_LAYERS = [
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes", "service.tracing"},
     "pyarrow": {"service.tables.arrow", "service.client.forms"},
-    "uvicorn": {"service.server", "service.stopping", "service.protocol", "service.workers"},
+    "uvicorn": {"service.server", "service.stopping", "service.bounded", "service.protocol", "service.workers"},
     "httpx": {"service.client"},
     "opentelemetry": {"service.tracing"},
     "prometheus_client": {"service.exposition"},
