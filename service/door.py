@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, request_id
 from service.access import Access
+from service.catalog import Served
 from service.metrics import Metrics
 from service.pages import HTML, Pages
 from service.predict import Answer, predict
@@ -21,7 +22,6 @@ from service.problems import Overloaded, Problem, Unauthorized
 from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
-from service.store import Served
 from service.v2 import error as v2_error
 
 PREDICT = "/predict"

@@ -14,12 +14,12 @@ from starlette.types import Scope
 
 from service import request_id
 from service.bounded import BoundedConnection
+from service.catalog import Served
 from service.door import Door
 from service.entry import EngineError, Entry
 from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
 from service.predict import Answer, answer
 from service.problems import Problem
-from service.store import Served
 
 # uvicorn waits twice as long before it looks whether all connections are closed.
 _LAST_REQUEST_SECONDS = 0.05

@@ -23,6 +23,7 @@ SERVICE_LAYERS = [
     {"service.v2.documents", "service.v2.tensors", "service.v2.signature", "service.v2.error"},
     {"service.v2.request"},
     {"service.v2.response"},
+    {"service.catalog"},
     {"service.store"},
     {"service.resolve", "service.predict", "service.exchange"},
     {"service.door", "service.scrape"},

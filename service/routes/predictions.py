@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import exchange, media
+from service.catalog import Served
 from service.door import ENTRY_IN_SCOPE
 from service.entry import Entry
 from service.exchange import FEW_VALUES, Exchange
@@ -19,7 +20,6 @@ from service.resolve import Resolver
 from service.routes import query
 from service.routes.chosen import served_at
 from service.settings import Settings
-from service.store import Served
 from service.tables.table import Table, activation_columns, prediction_columns
 
 TABLE = {

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import body, exchange, media
+from service.catalog import Served
 from service.door import ENTRY_IN_SCOPE
 from service.metrics import Metrics
 from service.predict import TIMEOUT_HEADER, Answer, settled, timeout_seconds
@@ -16,7 +17,6 @@ from service.resolve import Resolver
 from service.routes.chosen import served_at
 from service.routes.v2 import routes
 from service.settings import Settings
-from service.store import Served
 from service.v2.error import PREFIX
 from service.v2.request import HEADER_LENGTH, read
 from service.v2.response import write
