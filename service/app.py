@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Lifespan
 
 from service import openapi, request_id
 from service.access import HEADER as ACCESS_HEADER
@@ -92,31 +93,11 @@ def create_app(
         if traces:
             traces.close()
 
-    app = FastAPI(
-        docs_url=None,
-        redoc_url=None,
-        title="calibrant",
-        version=_version(),
-        description=_DESCRIPTION,
-        lifespan=lifespan,
-        responses=openapi.RESPONSES,
-        telemetry=traces.telemetry() if traces else _NO_TELEMETRY,
-    )
-    if traces:
-        traces.install(app)
+    app = _fastapi(lifespan, traces)
     app.include_router(page.router(pages))
     app.include_router(probes.router(resolver, scrape))
-    app.include_router(models.router(store, resolver))
-    for prefix in chosen.PREFIXES:
-        app.include_router(predictions.router(prefix, resolver, settings, metrics))
-        app.include_router(parameters.router(prefix, resolver))
-        app.include_router(models.report_router(prefix, resolver))
-    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
-    app.include_router(v2.repository_router(store, settings))
-    app.include_router(v2_administration.router(store, resolver, access))
-    app.include_router(v2_statistics.router(store, resolver, metrics))
-    for prefix in (chosen.MODEL, chosen.VERSION):
-        app.include_router(v2_models.router(prefix, resolver, settings, metrics))
+    _include_own(app, store, resolver, settings, metrics)
+    _include_v2(app, store, resolver, settings, metrics, access)
     openapi.install(app, resolver, access, PROBES)
     _handle_errors(app, metrics, request_log)
     if settings.cors_origins:
@@ -130,6 +111,42 @@ def create_app(
         access=access,
         pages=pages,
     )
+
+
+def _fastapi(lifespan: Lifespan[FastAPI], traces: "Traces | None") -> FastAPI:
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        title="calibrant",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses=openapi.RESPONSES,
+        telemetry=traces.telemetry() if traces else _NO_TELEMETRY,
+    )
+    if traces:
+        traces.install(app)
+    return app
+
+
+def _include_own(app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+    app.include_router(models.router(store, resolver))
+    for prefix in chosen.PREFIXES:
+        app.include_router(predictions.router(prefix, resolver, settings, metrics))
+        app.include_router(parameters.router(prefix, resolver))
+        app.include_router(models.report_router(prefix, resolver))
+
+
+def _include_v2(  # noqa: PLR0913, PLR0917 - what routes are made of
+    app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics, access: Access
+) -> None:
+    """The Open Inference Protocol's routes."""
+    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
+    app.include_router(v2.repository_router(store, settings))
+    app.include_router(v2_administration.router(store, resolver, access))
+    app.include_router(v2_statistics.router(store, resolver, metrics))
+    for prefix in (chosen.MODEL, chosen.VERSION):
+        app.include_router(v2_models.router(prefix, resolver, settings, metrics))
 
 
 async def _follow(store: Store, seconds: float) -> None:

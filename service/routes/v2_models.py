@@ -88,17 +88,8 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
     async def metadata(served: Chosen) -> ModelMetadata:
         """One input of all features, and the outputs that are given where none is asked for by name."""
         versions = resolver.model(served.model).versions.values()
-        signature = _signature(served, settings)
-        return ModelMetadata(
-            name=served.model,
-            versions=[str(version.number) for version in versions if version.served],
-            platform="pytorch_torchscript",
-            inputs=[TensorMetadata(name=READINGS, datatype="FP32", shape=[-1, len(signature.features)])],
-            outputs=[
-                TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
-                TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
-            ],
-        )
+        ready = [str(version.number) for version in versions if version.served]
+        return _metadata(served.model, ready, _signature(served, settings))
 
     @models.get(path + "/ready", summary="Does a model serve")
     async def ready(served: Chosen) -> ModelReady:
@@ -133,6 +124,19 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         return _response(answer, written.header_length)
 
     return models
+
+
+def _metadata(model: str, versions: list[str], signature: Signature) -> ModelMetadata:
+    return ModelMetadata(
+        name=model,
+        versions=versions,
+        platform="pytorch_torchscript",
+        inputs=[TensorMetadata(name=READINGS, datatype="FP32", shape=[-1, len(signature.features)])],
+        outputs=[
+            TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
+            TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
+        ],
+    )
 
 
 def _signature(served: Served, settings: Settings) -> Signature:
