@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from training import compare, publish, signing
+from training import automatic, compare, publish, signing, textbook
 from training.errors import InvalidInputError, TrainingError
-from training.fit import Job, fit
+from training.fit import Job, Recipe, fit
 from training.loop import OPTIMIZERS
 from training.network import ACTIVATIONS
 
@@ -22,6 +22,8 @@ _HIDDEN_MAX_LAYERS = 8
 _EPOCHS_MAX = 10_000_000
 _LEARNING_RATE_MAX = 1e6
 _SEED_MAX = 2**32 - 1
+_TEXTBOOK = ("optimizer", "learning_rate", "epochs")
+_RECIPE = ("hidden", "activation", "validation_fraction", *_TEXTBOOK)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,12 +80,13 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
     add("--target", action="append", default=[], metavar="COLUMN", help="may be repeated; the last column unless given")
     add("--unit", action="append", default=[], type=_unit, metavar="COLUMN=UNIT", help="may be repeated")
     add("--model", metavar="NAME", help="the file's name unless given")
-    add("--hidden", type=_hidden, default=(8,), metavar="N[,N...]", help="neurons per hidden layer (8), 0 for none")
-    add("--activation", type=str.lower, choices=ACTIVATIONS, default="tanh", help="%(default)s")
-    add("--optimizer", type=str.lower, choices=OPTIMIZERS, default="sgd", help="%(default)s")
-    add("--learning-rate", type=_learning_rate, default=1e-3, metavar="X", help="%(default)s")
-    add("--epochs", type=_integer(1, _EPOCHS_MAX), default=5000, metavar="N", help="%(default)s")
-    add("--validation-fraction", type=_fraction, default=0.2, metavar="X", help="%(default)s; 0 for none")
+    add("--recipe", choices=("automatic", "textbook"), help="automatic, unless one of the textbook's flags is given")
+    add("--hidden", type=_hidden, metavar="auto|N[,N...]", help="neurons per hidden layer, 0 for none; else as is best")
+    add("--activation", type=str.lower, choices=ACTIVATIONS, help="tanh")
+    add("--validation-fraction", type=_fraction, metavar="X", help="rows never fitted to; 0, with the textbook 0.2")
+    add("--optimizer", type=str.lower, choices=OPTIMIZERS, help="of the textbook: sgd")
+    add("--learning-rate", type=_learning_rate, metavar="X", help="of the textbook: 0.001")
+    add("--epochs", type=_integer(1, _EPOCHS_MAX), metavar="N", help="of the textbook: 5000")
     add("--seed", type=_integer(0, _SEED_MAX), default=0, metavar="N", help="%(default)s")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="%(default)s: CUDA where there is one")
     add("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="%(default)s")
@@ -93,8 +96,26 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    given = {name: value for name, value in vars(arguments).items() if name not in ("run", "target", "unit")}
-    fit(Job(targets=tuple(arguments.target), units=dict(arguments.unit), **given))
+    recipe = _recipe(arguments)
+    others = {
+        name: getattr(arguments, name) for name in ("data", "model", "seed", "device", "artifacts", "key", "report")
+    }
+    fit(Job(targets=tuple(arguments.target), units=dict(arguments.unit), recipe=recipe, **others))
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that the flags name, with what they say of it and its own defaults for the rest."""
+    given = {name: value for name in _RECIPE if (value := getattr(arguments, name)) is not None}
+    own = [name for name in given if name in _TEXTBOOK]
+    if arguments.recipe == "textbook" or (own and not arguments.recipe):
+        if given.get("hidden") == "auto":
+            raise InvalidInputError("--hidden auto: the textbook's recipe takes the sizes it is given")
+        return textbook.Recipe(**given)
+    if own:
+        raise InvalidInputError(f"--{own[0].replace('_', '-')} belongs to --recipe textbook")
+    if given.get("hidden") == "auto":
+        del given["hidden"]
+    return automatic.Recipe(**given)
 
 
 def _label(arguments: argparse.Namespace) -> None:
@@ -122,7 +143,9 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _hidden(text: str) -> tuple[int, ...]:
+def _hidden(text: str) -> tuple[int, ...] | str:
+    if text == "auto":
+        return text
     if text == "0":
         return ()
     widths = tuple(map(_integer(1, _HIDDEN_MAX_WIDTH), text.split(",")))
