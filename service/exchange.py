@@ -14,7 +14,7 @@ from starlette.types import Receive
 
 from service import body, media
 from service.problems import NotAcceptable, UnsupportedMedia
-from service.store import Served
+from service.served import Served
 from service.tables import csv
 from service.tables.json import PARSER_KEPT_BYTES
 from service.tables.table import Table, Values

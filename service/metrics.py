@@ -89,6 +89,8 @@ class Metrics:
     def predicted(self, subject: Subject, entry: Entry, out_of_range: int) -> None:
         """A request's rows were predicted, so many of them out of range."""
         rows = entry.rows
+        if rows.shape[1] > len(subject.features):  # for an interval, its rank is behind them
+            rows = rows[:, :-1]
         if rows.size > _FEW_VALUES:
             rows = self._count_now(subject, rows)
         elif rows.base is not None:  # a view, perhaps of a large request's body

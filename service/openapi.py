@@ -13,7 +13,7 @@ from service.access import Access
 from service.artifact import Column
 from service.problems import Problem
 from service.resolve import Resolver
-from service.store import Served
+from service.served import Served
 from service.v2.documents import InferenceRequest
 from service.v2.signature import READINGS
 

@@ -2,7 +2,8 @@
 
 from service.artifact import DEFAULT_LABEL
 from service.problems import NotFound, Problem, Unavailable
-from service.store import Model, Served, Store, Version
+from service.served import Served
+from service.store import Model, Store, Version
 
 RETRY_SECONDS = 2
 

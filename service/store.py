@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import orjson
 import torch
 
 from service import artifact
-from service.engine import Engine
-from service.features import Subject
+from service.engine import Cost, Engine, Run
 from service.predictor import Predictor
+from service.served import Served
 from service.settings import Settings
 from service.signing import PublicKey
 from service.tables.json import Columns
@@ -30,31 +29,6 @@ log = logging.getLogger("calibrant.store")
 
 State: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
 _Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
-
-
-class Served:
-    """A ready version, and what it answers with.
-
-    `json_answer` is its answers' JSON, with ``%b`` for each target's array and for that of the rows out of range.
-    """
-
-    def __init__(self, number: int, predictor: Predictor, columns: Columns, engine: Engine) -> None:
-        self.model = predictor.manifest.model
-        self.number = number
-        self.subject = Subject(self.model, number, predictor.manifest.features)
-        self.predictor = predictor
-        self.columns = columns
-        self.engine = engine
-        targets = b",".join(
-            [orjson.dumps(target.name).replace(b"%", b"%%") + b":%b" for target in predictor.manifest.targets]
-        )
-        whose = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
-        self.json_answer = whose + targets + b'},"out_of_range":%b}'
-
-    def json(self, document: dict[str, object]) -> bytes:
-        """A document, arrays in it as they are, behind the model and the version that it is of."""
-        whose = {"model": self.model, "version": str(self.number)}
-        return orjson.dumps(whose | document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +147,8 @@ class Store:
         for model in self.catalog.models.values():
             for version in model.versions.values():
                 if version.served:
-                    version.served.engine.close()
+                    for engine in version.served.engines:
+                        engine.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _known(self, name: str, listing: "_Listing", before: Catalog) -> Model:
@@ -236,15 +211,21 @@ class Store:
         settings = self._settings
         predictor = Predictor(artifact.read(path, self._public_key), self._device)
         columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
-        engine = Engine(
-            predictor.run,
-            predictor.warm(),
+        engine, bounding = self._engine(predictor.run, predictor.warm()), None
+        if interval := predictor.manifest.interval:
+            bounding = self._engine(predictor.run_interval, predictor.warm_interval(interval))
+        return Served(int(path.name), predictor, columns, engine, bounding)
+
+    def _engine(self, run: Run, cost: Cost) -> Engine:
+        settings = self._settings
+        return Engine(
+            run,
+            cost,
             self._worker,
             max_queue_rows=settings.max_queue_rows,
             max_loop_hold=settings.max_loop_hold_ms / 1000,
             max_wait=settings.max_wait_ms / 1000,
         )
-        return Served(int(path.name), predictor, columns, engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from fastapi import Path, Request
 
 from service.door import MODEL_IN_SCOPE
 from service.resolve import Resolver
-from service.store import Served
+from service.served import Served
 
 DEFAULT = ""
 MODEL = "/models/{model}"

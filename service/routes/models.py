@@ -10,7 +10,8 @@ from service import media
 from service.artifact import Manifest
 from service.resolve import Resolver
 from service.routes.chosen import ModelName, VersionReference, served_at
-from service.store import Model, Served, State, Store, Version
+from service.served import Served
+from service.store import Model, State, Store, Version
 
 _REPORT: dict[int | str, dict[str, Any]] = {200: {"content": {media.JSON: {"schema": {"type": "object"}}}}}
 

@@ -16,7 +16,7 @@ from service.problems import NotFound
 from service.resolve import Resolver
 from service.routes import query
 from service.routes.chosen import served_at
-from service.store import Served
+from service.served import Served
 
 Values: TypeAlias = Annotated[bool, Query(description="false leaves values and gradients out of the JSON")]
 ParameterName: TypeAlias = Annotated[str, Path(description="a parameter's name", examples=["hidden_linear.weight"])]

@@ -17,16 +17,17 @@ from service.predict import TIMEOUT_HEADER, Answer, check, settled, timeout_seco
 from service.resolve import Resolver
 from service.routes.chosen import served_at
 from service.routes.v2 import routes
+from service.served import Served
 from service.settings import Settings
-from service.store import Served
 from service.v2.error import PREFIX
 from service.v2.request import HEADER_LENGTH, read
 from service.v2.response import write
-from service.v2.signature import OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
+from service.v2.signature import BOUNDS, OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
 
 # What takes longer than about a millisecond to read or to write leaves the event loop.
 _LARGE_BYTES = 64 * 2**10
 _LARGE_ROWS = 8192
+_INTERVAL = "/parameters/interval"
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -64,12 +65,20 @@ class OutputTensor(TensorMetadata):
     parameters: dict[Literal["binary_data_size"], int] | None = None
 
 
+class IntervalParameters(BaseModel):
+    """The coverage that was asked for, and what of it is guaranteed."""
+
+    coverage: float
+    guaranteed: float
+
+
 class InferenceResponse(BaseModel):
-    """The outputs that were asked for, and what gave them."""
+    """The outputs that were asked for, and what gave them; with an interval, its level."""
 
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: IntervalParameters | None = None
     outputs: list[OutputTensor]
 
 
@@ -91,7 +100,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
 
     @models.get(path, summary="A model's tensors")
     async def metadata(served: Chosen) -> ModelMetadata:
-        """One input of all features, and the outputs that are given where none is asked for by name."""
+        """One input of all features, and the outputs; bounds come with the request's parameter `interval`."""
         versions = resolver.model(served.model).versions.values()
         signature = _signature(served, settings)
         return ModelMetadata(
@@ -102,6 +111,10 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
             outputs=[
                 TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
                 TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
+                *(
+                    TensorMetadata(name=bound, datatype="FP32", shape=[-1, len(signature.targets)])
+                    for bound in (BOUNDS if signature.has_intervals else ())
+                ),
             ],
         )
 
@@ -127,13 +140,14 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         signature = _signature(served, settings)
         inference = await _off_loop(len(content) > _LARGE_BYTES, read, content, headers.get(HEADER_LENGTH), signature)
         deadline = started + min(timeout, inference.timeout_seconds or timeout)
-        entry = await settled(served, inference.rows, deadline, request.receive)
+        level = served.level(inference.interval, _INTERVAL)
+        entry = await settled(served, level, inference.rows, deadline, request.receive)
         request.scope[ENTRY_IN_SCOPE] = entry
         whole, own = check(served, entry), slice(entry.start, entry.stop)
         outputs = Outputs(whole.predictions[own], whole.out_of_range[own])
         version = str(served.number)
         large = len(outputs) > _LARGE_ROWS
-        written = await _off_loop(large, write, inference, signature, served.model, version, outputs)
+        written = await _off_loop(large, write, inference, signature, served.model, version, level, outputs)
         answer = Answer(served.subject, written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
         metrics.predicted(served.subject, entry, answer.out_of_range)
         return _response(answer, written.header_length)
@@ -143,7 +157,8 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
 
 def _signature(served: Served, settings: Settings) -> Signature:
     targets = tuple(target.name for target in served.predictor.manifest.targets)
-    return Signature(served.columns.names, targets, settings.max_rows)
+    has_intervals = served.predictor.manifest.interval is not None
+    return Signature(served.columns.names, targets, settings.max_rows, has_intervals)
 
 
 def _response(answer: Answer, header_length: int | None) -> Response:

@@ -13,7 +13,8 @@ from service.metrics import Metrics
 from service.resolve import Resolver
 from service.routes.chosen import ModelName, VersionReference
 from service.routes.v2 import routes
-from service.store import Served, Store
+from service.served import Served
+from service.store import Store
 
 
 class Duration(BaseModel):
