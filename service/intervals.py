@@ -41,7 +41,7 @@ def level(text: str, interval: Interval | None, where: str = QUERY) -> Level:
 def _level(text: str, readings: int, folds: int, where: str) -> Level:
     """Exact, as 0.9 of nine readings is just possible, and floats would not say so."""
     coverage = Fraction(text)
-    if not 0 < float(coverage) or not coverage < 1:
+    if not 0 < coverage < 1 or not float(coverage):
         raise _wrong(where, "is not between 0 and 1")
     rank = int((1 - coverage) * (readings + 1))
     if rank < 1:
