@@ -75,7 +75,6 @@ async def settled(  # noqa: PLR0913, PLR0917 - what is asked, until when, and ho
         entry.cancel()
         raise
     except (Refused, Closed) as error:
-        served.engine.executions.failed.add(0.0)
         raise problem(error) from error
     check(served, entry, places)
     return entry

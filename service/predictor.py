@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from service import artifact, straight
 from service.artifact import Artifact, ArtifactError
-from service.bounds import Bounds, interval_of
 from service.cuda import CudaNetwork
 from service.engine import Cost
 from service.entry import Rows
+from service.interval_network import IntervalNetwork, interval_of
 from service.intervals import ranked
 from service.manifest import Interval
 from service.outputs import Outputs
@@ -43,7 +43,7 @@ class Predictor:
         self.device = device
         frozen = artifact.freeze(self.network)
         self._forward = self._forward_on(device, frozen)
-        self._bounds = self._bounds_on(device, frozen) if self.manifest.interval else None
+        self._bounded = self._bounded_on(device, frozen) if self.manifest.interval else None
         self._minimum = np.array([column.minimum for column in self.manifest.features], dtype=np.float32)
         self._maximum = np.array([column.maximum for column in self.manifest.features], dtype=np.float32)
         self._check_golden()
@@ -59,10 +59,11 @@ class Predictor:
         return Outputs(predictions, self._outside(rows))
 
     def run_interval(self, ranked: Rows) -> Outputs:
-        """The same with bounds, ``[N, 3 targets]``, for rows with a rank behind their features, as `service.bounds` has
-        them; only where the manifest has an interval.
+        """The same with bounds, ``[N, 3 targets]``, for rows that have a rank behind their features.
+
+        Only where the manifest has an interval.
         """
-        return Outputs(cast("Bounds", self._bounds)(ranked), self._outside(ranked[:, :-1]))
+        return Outputs(cast("IntervalNetwork", self._bounded)(ranked), self._outside(ranked[:, :-1]))
 
     def activations(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """Rows ``[N, features]`` to the output ``[N, width]`` of every layer, by its name, in order."""
@@ -109,10 +110,10 @@ class Predictor:
             return lambda rows: network(torch.from_numpy(rows)).numpy()
         return CudaNetwork(network, device, len(self.manifest.features), len(self.manifest.targets))
 
-    def _bounds_on(self, device: torch.device, frozen: torch.jit.ScriptModule) -> Bounds:
+    def _bounded_on(self, device: torch.device, frozen: torch.jit.ScriptModule) -> IntervalNetwork:
         targets = len(self.manifest.targets)
         values = sum(buffer.numel() for buffer in self.network.buffers())
-        return Bounds(interval_of(frozen, device, len(self.manifest.features), targets), values, targets)
+        return IntervalNetwork(interval_of(frozen, device, len(self.manifest.features), targets), values, targets)
 
     def _check_golden(self) -> None:
         """What serves is not quite what was read: it is frozen, and on a device. It has to know the same answers."""

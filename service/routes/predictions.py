@@ -3,7 +3,7 @@
 import asyncio
 from functools import partial
 from time import perf_counter
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -12,10 +12,9 @@ from pydantic.json_schema import SkipJsonSchema
 from service import exchange, media
 from service.door import ENTRY_IN_SCOPE
 from service.entry import Entry
-from service.exchange import Exchange
+from service.exchange import FEW_VALUES, Exchange
 from service.intervals import Level
 from service.metrics import Metrics
-from service.outputs import Outputs
 from service.predict import TIMEOUT_HEADER, Answer, answer, settled, timeout_seconds
 from service.problems import TooLarge
 from service.resolve import Resolver
@@ -108,7 +107,9 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
         entry = await settled(served, level, table.rows, deadline, request.receive, table.places)
         request.scope[ENTRY_IN_SCOPE] = entry
-        written = await exchange.run(partial(_answer, served, level, forms, table, entry), values=table.values)
+        written = await exchange.run(
+            partial(_answer, served, level, forms, table, entry), large=table.values > FEW_VALUES
+        )
         metrics.predicted(served.subject, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
@@ -131,10 +132,9 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
 
 
 def _answer(served: Served, level: Level | None, forms: Exchange, table: Table, entry: Entry) -> Answer:
-    shared = cast("Outputs", entry.outputs)  # with others of its batch
-    own = Outputs(shared.predictions[entry.start : entry.stop], shared.out_of_range[entry.start : entry.stop])
     if forms.wanted == media.JSON:
         return answer(served, level, entry)
+    own = entry.own_outputs()
     targets = [target.name for target in served.predictor.manifest.targets]
     added = prediction_columns(table, targets, own)
     return Answer(served.subject, forms.write(table, added), int(own.out_of_range.sum()), entry)

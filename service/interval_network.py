@@ -18,7 +18,7 @@ _LEAST_ROWS, _MOST_ROWS = 64, 8192
 Interval: TypeAlias = Callable[[Rows, int], NDArray[np.float32]]
 
 
-class Bounds:
+class IntervalNetwork:
     """``[N, features + 1]``, a rank behind the features, to ``[N, 3 targets]``: predictions, lower and upper bounds."""
 
     def __init__(self, interval: Interval, values: int, targets: int) -> None:
