@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from left_out import fit, published
 from running import publish
 from service import artifact, straight
 from service.predictor import BLOCK_ROWS, Predictor, resolve_device
@@ -81,7 +82,10 @@ def test_a_row_does_not_depend_on_its_batch(tmp_path: Path, count: int) -> None:
         assert together.out_of_range[at] == alone.out_of_range[0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@ON_GPU
 def test_a_gpu_gives_what_the_cpu_gives(tmp_path: Path) -> None:
     """To 1e-5, for every padded size and what lies between, and from several calls in a row."""
     on_cpu = predictor(tmp_path)
@@ -90,3 +94,27 @@ def test_a_gpu_gives_what_the_cpu_gives(tmp_path: Path) -> None:
     for count in (0, 1, 2, 16, 17, 300, 2048, BLOCK_ROWS, 20_000):
         rows = np.random.default_rng(count).uniform(20, 90, (count, 1)).astype(np.float32)
         np.testing.assert_allclose(on_gpu.run(rows).predictions, on_cpu.run(rows).predictions, rtol=1e-5, atol=1e-5)
+
+
+def with_intervals(folder: Path, device: str) -> Predictor:
+    """The same thermometer, with intervals."""
+    return Predictor(artifact.read(folder / "thermometer" / "1"), resolve_device(device))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+def test_bounds_do_not_depend_on_the_batch(tmp_path: Path, device: str) -> None:
+    """Rows of several ranks, few and many, together and alone; as in memory."""
+    fits = fit()
+    published(tmp_path, fits)
+    loaded = with_intervals(tmp_path, device)
+    for count in (0, 1, 3, 300, 2000, 9000):
+        rows = np.random.default_rng(count).uniform(20, 90, (count, 1)).astype(np.float32)
+        ranks = np.random.default_rng(count).integers(1, 12, count)
+        found = loaded.run_interval(np.column_stack([rows, ranks]).astype(np.float32))
+        assert found.predictions.shape == (count, 3)
+        np.testing.assert_array_equal(found.out_of_range, loaded.run(rows).out_of_range)
+        for rank in range(1, 12):
+            own = ranks == rank
+            lower, upper = fits.bounds(rows[own].astype(np.float64), rank)
+            np.testing.assert_allclose(found.predictions[own, 1:2], lower, rtol=1e-5, atol=5e-5)
+            np.testing.assert_allclose(found.predictions[own, 2:], upper, rtol=1e-5, atol=5e-5)
