@@ -1,4 +1,4 @@
-"""The commands ``python -m training fit``, ``evaluate``, ``compare``, ``label``, ``sign`` and ``verify``.
+"""The commands ``python -m training fit``, ``evaluate``, ``report``, ``compare``, ``label``, ``sign`` and ``verify``.
 
 Owns the flags and the exit statuses: 0 done, 1 the run failed or the version is not what was signed, 2 something given
 cannot be used, 3 a version is not as good as it has to be, 130 interrupted.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training import compare, flags, publish, signing
+from training import compare, flags, publish, report, signing
 from training.errors import InvalidInputError, TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.fit import Job, fit
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="command")
     _add_fit(commands.add_parser("fit", allow_abbrev=False, help="fit a network to readings, and publish it"))
     _add_evaluate(commands.add_parser("evaluate", allow_abbrev=False, help="say how good a version is on new readings"))
+    _add_report(commands.add_parser("report", allow_abbrev=False, help="write a page on a version, and its pictures"))
     comparison = commands.add_parser("compare", allow_abbrev=False, help="repeat a published table, and print both")
     comparison.add_argument("--seed", type=flags.seed, default=compare.DEFAULT_SEED, help="%(default)s")
     comparison.set_defaults(run=lambda arguments: compare.compare(arguments.seed))
@@ -85,7 +86,7 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="%(default)s: CUDA where there is one")
     _add_artifacts(command)
     add("--key", type=Path, metavar="PRIVATE.pem", help="sign the version with this Ed25519 key")
-    add("--report", action="store_true", help="add pictures to the artifact")
+    add("--report", action="store_true", help="add the report and its pictures to the artifact")
     command.set_defaults(run=_fit)
 
 
@@ -99,6 +100,14 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=lambda arguments: evaluate(Evaluation(**_given(arguments))))
 
 
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model")
+    command.add_argument("version", help="a number or a label")
+    command.add_argument("--out", type=Path, metavar="DIR", help="reports/MODEL/VERSION unless given")
+    _add_artifacts(command)
+    command.set_defaults(run=_report)
+
+
 def _add_artifacts(command: argparse.ArgumentParser) -> None:
     command.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="%(default)s")
 
@@ -110,6 +119,11 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _fit(arguments: argparse.Namespace) -> None:
     given = _given(arguments)
     fit(Job(targets=tuple(given.pop("target")), units=dict(given.pop("unit")), **given))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    out = arguments.out or Path("reports") / arguments.model / arguments.version
+    print(f"wrote {report.write(arguments.artifacts, arguments.model, arguments.version, out)}")
 
 
 def _label(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from service import artifact
-from training import dataset, loop, network, pictures, publish, readings, record, signing
+from training import dataset, loop, network, publish, readings, record, report, signing, svg
 from training.errors import InvalidInputError
 
 THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
@@ -52,13 +52,13 @@ def fit(job: Job) -> Path:
     device = _device(job.device)
     key = signing.private_key(job.key) if job.key else None
     if job.report:
-        pictures.require()
+        svg.require("--report")
     publish.check_writable(job.artifacts, model)
     units = job.units if job.data else {**THERMOMETER_UNITS, **job.units}
     data = dataset.choose(readings.read(path), job.targets, units)
     run = _train(job, data, device)
     _print_errors(run)
-    contents = record.files(run, model, pictures.draw(run) if job.report else {})
+    contents = record.files(run, model, report.files if job.report else None)
     if key:
         contents[artifact.SIGNATURE] = key.sign(contents[artifact.MANIFEST])
     directory = publish.publish(job.artifacts, model, contents)
