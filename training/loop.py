@@ -65,7 +65,7 @@ def train(network: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Loss, s
     training = split.targets.new_zeros(epochs)
     validation = split.targets.new_zeros(epochs) if len(split.validation_targets) else None
     curves = Curves(training, validation)
-    with _threads_for(len(split.targets)), tqdm(total=epochs, desc="training", unit="epoch") as progress:
+    with threads_for(len(split.targets)), tqdm(total=epochs, desc="training", unit="epoch") as progress:
         for epoch in range(epochs):
             optimizer.zero_grad()
             loss = loss_of(network(split.features), split.targets)
@@ -107,7 +107,8 @@ def _check_result(network: nn.Module, split: Split, epochs: int) -> None:
 
 
 @contextmanager
-def _threads_for(rows: int) -> Iterator[None]:
+def threads_for(rows: int) -> Iterator[None]:
+    """One thread for work on so few rows, those that torch has for more."""
     before = torch.get_num_threads()
     if rows < _SMALL_ROWS:
         torch.set_num_threads(1)
