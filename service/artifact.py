@@ -26,10 +26,12 @@ from service.manifest import (
     NAME,
     NETWORK,
     REPORT,
+    Bounds,
     Column,
     Data,
     File,
     Golden,
+    Interval,
     Losses,
     Manifest,
     Parameter,
@@ -41,8 +43,8 @@ from service.signing import PublicKey, read_public_key
 
 # What is handed on, so that training needs no other module than this.
 __all__ = [
-    "NETWORK", "REPORT", "ArtifactError", "Column", "Data", "File", "Golden", "Losses", "Manifest", "Parameter",
-    "PublicKey", "Report", "Training", "read_public_key",
+    "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column", "Data", "File", "Golden", "Interval", "Losses",
+    "Manifest", "Parameter", "PublicKey", "Report", "Training", "read_public_key",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -77,7 +79,8 @@ def serialize(network: torch.nn.Module) -> bytes:
 
 def freeze(network: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """A copy of `network` with its parameters folded into the graph: faster, and no longer inspectable."""
-    return cast("torch.jit.ScriptModule", torch.jit.freeze(network.eval()))
+    kept = ["interval"] if hasattr(network, "interval") else None
+    return cast("torch.jit.ScriptModule", torch.jit.freeze(network.eval(), preserved_attrs=kept))
 
 
 def describe(content: bytes) -> File:
@@ -186,15 +189,29 @@ def _check_answers(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
         raise ArtifactError(f"{NETWORK}: does not give {[count, width]} for the golden inputs")
     if (case := golden.first_wrong(outputs)) is not None:
         raise ArtifactError(f"{NETWORK}: golden case {case} is not reproduced")
+    if manifest.interval:
+        _check_bounds(network, golden, manifest.interval)
     layers = _answer(network, "activations", golden)
     if not isinstance(layers, dict) or not all(_are_rows(layer, count) for layer in layers.values()):
         raise ArtifactError(f"{NETWORK}: activations does not give a row of each layer for each golden input")
 
 
-def _answer(network: torch.jit.ScriptModule, method: str, golden: Golden) -> object:
+def _check_bounds(network: torch.jit.ScriptModule, golden: Golden, interval: Interval) -> None:
+    residuals = dict(network.named_buffers()).get("residuals")
+    if residuals is None or len(residuals) != interval.readings:
+        raise ArtifactError(f"{NETWORK}: does not have the residuals of {interval.readings} readings")
+    count, width = len(golden.outputs), 3 * len(golden.outputs[0])
+    outputs = _answer(network, "interval", golden, interval.golden.rank)
+    if not _are_rows(outputs, count) or outputs.shape[1] != width:
+        raise ArtifactError(f"{NETWORK}: interval does not give {[count, width]} for the golden inputs")
+    if (case := interval.golden.first_wrong(golden, outputs)) is not None:
+        raise ArtifactError(f"{NETWORK}: the interval of golden case {case} is not reproduced")
+
+
+def _answer(network: torch.jit.ScriptModule, method: str, golden: Golden, *more: int) -> object:
     try:
         with torch.inference_mode():
-            return getattr(network, method)(torch.tensor(golden.inputs))
+            return getattr(network, method)(torch.tensor(golden.inputs), *more)
     except (AttributeError, RuntimeError, torch.jit.Error) as error:
         raise ArtifactError(f"{NETWORK}: {method} fails on the golden inputs: {_first_line(error)}") from error
 

@@ -64,6 +64,36 @@ class Golden(_Contract):
         return int(wrong.nonzero()[0]) if wrong.any() else None
 
 
+class Bounds(_Contract):
+    """Known bounds ``[N, targets]`` of the golden inputs, at a rank; they may be as far off as the golden outputs."""
+
+    rank: Annotated[int, Field(ge=1)]
+    lower: Rows
+    upper: Rows
+
+    def first_wrong(self, golden: Golden, outputs: torch.Tensor) -> int | None:
+        """As `Golden.first_wrong`, of ``[N, 3 targets]``: predictions, lower and upper bounds."""
+        width = len(golden.tolerance)
+        parts = (golden.outputs, self.lower, self.upper)
+        wrong = [
+            golden.model_copy(update={"outputs": part}).first_wrong(outputs[:, at * width : (at + 1) * width])
+            for at, part in enumerate(parts)
+        ]
+        return min((case for case in wrong if case is not None), default=None)
+
+
+class Interval(_Contract):
+    """How the network bounds its answers: from how many readings, each left out by one of so many networks.
+
+    Jackknife+ has a network for each reading, CV+ one for each fold.
+    """
+
+    method: Literal["jackknife+", "cv+"]
+    readings: Annotated[int, Field(ge=1)]
+    folds: Annotated[int, Field(ge=2)]
+    golden: Bounds
+
+
 class Data(_Contract):
     """Where the readings came from: file name, sha256 of its bytes, number of rows."""
 
@@ -100,6 +130,7 @@ class Manifest(_Contract):
     parameters: tuple[Parameter, ...]
     files: dict[FileName, File]
     golden: Golden
+    interval: Interval | None = None
     training: Training
 
     @model_validator(mode="after")
@@ -116,7 +147,20 @@ class Manifest(_Contract):
             raise ValueError("golden.inputs does not have one value per feature")
         if {len(row) for row in golden.outputs} != {len(self.targets)} or len(golden.tolerance) != len(self.targets):
             raise ValueError("golden.outputs and golden.tolerance do not have one value per target")
+        if self.interval:
+            self._check_interval(self.interval)
         return self
+
+    def _check_interval(self, interval: Interval) -> None:
+        if interval.golden.rank > interval.readings or interval.folds > interval.readings:
+            raise ValueError("interval has a rank, or more folds, than it has readings")
+        if interval.method == "jackknife+" and interval.folds != interval.readings:
+            raise ValueError("interval: jackknife+ has a fold for each reading")
+        shape = [len(row) for row in self.golden.outputs]
+        if any([len(row) for row in bound] != shape for bound in (interval.golden.lower, interval.golden.upper)):
+            raise ValueError("interval.golden does not have the shape of golden.outputs")
+        if taken := {"coverage", "guaranteed"} & {target.name for target in self.targets}:
+            raise ValueError(f"a target of a version with intervals cannot be called {min(taken)}")
 
 
 class Report(_Contract):

@@ -51,7 +51,10 @@ class Scaling:
 
 
 class Network(nn.Sequential):
-    """Named layers between raw units: ``[B, features]`` float32 in, ``[B, targets]`` float32 out."""
+    """Named layers between raw units: ``[B, features]`` float32 in, ``[B, targets]`` float32 out.
+
+    A child ``left_out`` is no layer of it: see `training.intervals`.
+    """
 
     feature_offset: Tensor
     feature_scale: Tensor
@@ -69,8 +72,9 @@ class Network(nn.Sequential):
         """The targets for the features `x`, both in raw units."""
         # Subtracting first is exact for readings far from zero; one fused multiply-add in its place would not be.
         x = (x - self.feature_offset) / self.feature_scale
-        for layer in self:
-            x = layer(x)
+        for name, layer in self.named_children():
+            if name != "left_out":
+                x = layer(x)
         return torch.addcmul(self.target_offset, x, self.target_scale)
 
     @torch.jit.export
@@ -79,8 +83,9 @@ class Network(nn.Sequential):
         outputs: dict[str, Tensor] = {}
         x = (x - self.feature_offset) / self.feature_scale
         for name, layer in self.named_children():
-            x = layer(x)
-            outputs[name] = x
+            if name != "left_out":
+                x = layer(x)
+                outputs[name] = x
         return outputs
 
 

@@ -15,12 +15,15 @@ from torch import Tensor
 
 from service import artifact
 from training.dataset import Dataset, Rows
+from training.intervals import NetworkWithIntervals
 from training.loop import Curves
 from training.network import Network
 
 RECORDED_ROWS = 10_000
 _GOLDEN_CASES = 16
 _GOLDEN_TOLERANCE = 1e-5
+# The golden bounds leave this part of the readings out on either side: 80 %, which eleven can give too.
+_GOLDEN_SHARE = 5
 
 # Gives more files, by name, to a version of this manifest, record and network.
 Draw = Callable[[artifact.Manifest, artifact.Report, Network], Mapping[str, bytes]]
@@ -44,6 +47,7 @@ def files(run: Run, model: str, draw: Draw | None = None) -> dict[str, bytes]:
     training = _training(run)
     report = _report(run, training)
     contents = {artifact.NETWORK: artifact.serialize(run.network), artifact.REPORT: report.model_dump_json().encode()}
+    golden = _golden(run)
     manifest = artifact.Manifest(
         model=model,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -53,7 +57,8 @@ def files(run: Run, model: str, draw: Draw | None = None) -> dict[str, bytes]:
             artifact.Parameter(name=name, shape=tuple(value.shape)) for name, value in run.network.named_parameters()
         ),
         files=_described(contents),
-        golden=_golden(run),
+        golden=golden,
+        interval=_interval(run.network, golden) if isinstance(run.network, NetworkWithIntervals) else None,
         training=training,
     )
     if draw:
@@ -135,6 +140,19 @@ def _golden(run: Run) -> artifact.Golden:
     size = torch.maximum(outputs.abs().amax(dim=0), targets.amax(dim=0) - targets.amin(dim=0))
     return artifact.Golden(
         inputs=_shortest(inputs), outputs=_shortest(outputs), tolerance=_shortest(_GOLDEN_TOLERANCE * size)
+    )
+
+
+def _interval(network: NetworkWithIntervals, golden: artifact.Golden) -> artifact.Interval:
+    readings, folds = len(network.residuals), network.folds()
+    rank = max(1, readings // _GOLDEN_SHARE)
+    with torch.no_grad():
+        _, lower, upper = network.interval(torch.tensor(golden.inputs), rank).chunk(3, dim=1)
+    return artifact.Interval(
+        method="jackknife+" if folds == readings else "cv+",
+        readings=readings,
+        folds=folds,
+        golden=artifact.Bounds(rank=rank, lower=_shortest(lower), upper=_shortest(upper)),
     )
 
 

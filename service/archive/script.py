@@ -13,17 +13,19 @@ from service.archive import calls
 from service.archive.calls import Definition
 from service.archive.error import ArchiveError
 
-# Those of the activations of `fit`, and of torch's GELU, SiLU, ELU, Dropout and Identity. None of them reads, writes or
-# starts anything.
+# Those of the activations of `fit` and of its intervals, and of torch's GELU, SiLU, ELU, Dropout and Identity. None of
+# them reads, writes or starts anything.
 OPERATORS: Final = frozenset(
     {
-        "ops.prim.RaiseException", "torch._set_item", "torch.addcmul", "torch.div", "torch.dropout", "torch.dropout_",
-        "torch.elu", "torch.elu_", "torch.format", "torch.gelu", "torch.gt", "torch.hardtanh", "torch.hardtanh_",
-        "torch.leaky_relu", "torch.leaky_relu_", "torch.linear", "torch.lt", "torch.relu", "torch.relu_",
-        "torch.sigmoid", "torch.silu", "torch.silu_", "torch.softplus", "torch.sub", "torch.tanh",
+        "ops.prim.RaiseException", "torch._set_item", "torch.add", "torch.addcmul", "torch.amax", "torch.amin",
+        "torch.cat", "torch.div", "torch.dropout", "torch.dropout_", "torch.elu", "torch.elu_", "torch.eq",
+        "torch.format", "torch.gelu", "torch.gt", "torch.hardtanh", "torch.hardtanh_", "torch.index_select",
+        "torch.kthvalue", "torch.leaky_relu", "torch.leaky_relu_", "torch.len", "torch.linear", "torch.lt",
+        "torch.matmul", "torch.relu", "torch.relu_", "torch.sigmoid", "torch.silu", "torch.silu_",
+        "torch.softplus", "torch.sub", "torch.t", "torch.tanh",
     }
 )  # fmt: skip
-METHODS: Final = frozenset({"forward", "activations", "__len__"})
+METHODS: Final = frozenset({"forward", "activations", "interval", "__len__"})
 CLASSES_MAX: Final = 64
 
 _TYPES = frozenset({"Tensor", "NoneType", "bool", "int", "float", "str"})
@@ -47,9 +49,13 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What names stand for inside a definition: a function, the class of a submodule, or None for a value."""
+    """What names stand for inside a definition: a function, the class of a submodule, or None for a value.
+
+    `owner` is the class or module that it is defined in.
+    """
 
     definition: Definition
+    owner: str
     attributes: Mapping[str, str]
     names: dict[str, str | None]
 
@@ -89,7 +95,7 @@ class _Module:
                 case ast.ClassDef(bases=[ast.Name(id="Module")], keywords=[], decorator_list=[]):
                     self._class(node)
                 case ast.FunctionDef():
-                    self._function(node, f"{self._name}.{node.name}", {})
+                    self._function(node, self._name, {})
                 case _:
                     raise self._refusal(node)
         return ast.unparse(tree) + "\n"
@@ -114,7 +120,7 @@ class _Module:
                 ):
                     attributes[key] = self._type(part.value)
                 case ast.FunctionDef(name=method) if method in METHODS:
-                    self._function(part, f"{name}.{method}", attributes)
+                    self._function(part, name, attributes)
                 case ast.FunctionDef(name=method):
                     raise self._refusal(part, f"method {method}")
                 case _:
@@ -123,7 +129,8 @@ class _Module:
         if hidden := {key for key, kind in attributes.items() if kind == "Tensor"} - listed:
             raise ArchiveError(f"{name}: {min(hidden)} is neither a parameter nor a buffer")
 
-    def _function(self, node: ast.FunctionDef, name: str, attributes: Mapping[str, str]) -> None:
+    def _function(self, node: ast.FunctionDef, place: str, attributes: Mapping[str, str]) -> None:
+        name = f"{place}.{node.name}"
         if name in self._definitions:
             raise ArchiveError(f"{name} is defined twice")
         given = node.args
@@ -137,16 +144,21 @@ class _Module:
         names = {argument.arg: None for argument in given.args if argument.arg != "self"}
         if clash := _RESERVED & set(names):
             raise self._refusal(node, f"the name {min(clash)}")
-        self._statements(node.body, _Scope(definition, attributes, dict(names)))
+        self._statements(node.body, _Scope(definition, place, attributes, dict(names)))
 
     def _statements(self, body: Iterable[ast.stmt], scope: _Scope) -> None:
         for node in body:
             scope.definition.steps += 1
             match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in _RESERVED:
-                    meaning = self._expression(value, scope)
-                    if scope.names.setdefault(name, meaning) != meaning:
-                        raise self._refusal(node, "a second meaning of a name")
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    self._assign(node, name, self._expression(value, scope), scope)
+                case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Call() as value):
+                    self._expression(value, scope)
+                    for target in targets:
+                        self._assign(node, _dotted(target), None, scope)
+                case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+                    for target, value in zip(targets, values, strict=True):
+                        self._assign(node, _dotted(target), self._expression(value, scope), scope)
                 case ast.Return(value=ast.expr() as value) | ast.Expr(value=ast.Call() as value):
                     self._expression(value, scope)
                 case ast.If(test=test, body=then, orelse=otherwise):
@@ -156,6 +168,12 @@ class _Module:
                     pass
                 case _:
                     raise self._refusal(node)
+
+    def _assign(self, node: ast.stmt, name: str, meaning: str | None, scope: _Scope) -> None:
+        if not name.isidentifier() or name in _RESERVED:
+            raise self._refusal(node)
+        if scope.names.setdefault(name, meaning) != meaning:
+            raise self._refusal(node, "a second meaning of a name")
 
     def _expression(self, node: ast.expr, scope: _Scope) -> str | None:
         """Check an expression; what it stands for, as in `_Scope.names`."""
@@ -176,6 +194,9 @@ class _Module:
                 self._call(node, scope)
             case ast.Dict(keys=[]):
                 pass
+            case ast.List(elts=elements):
+                for element in elements:
+                    self._expression(element, scope)
             case _:
                 self._constants([node])
         return None
@@ -189,6 +210,8 @@ class _Module:
                 arguments = arguments[1:]
             case ast.Attribute() if (name := _dotted(node.func)) in OPERATORS:
                 pass
+            case ast.Attribute(value=ast.Name(id="self"), attr=method) if method in METHODS:
+                scope.definition.calls.append(f"{scope.owner}.{method}")
             case ast.Attribute(value=ast.Name(id=name), attr="forward") if scope.names.get(name):
                 scope.definition.calls.append(f"{scope.names[name]}.forward")
             case ast.Attribute() if (name := _dotted(node.func)).startswith("__torch__."):
