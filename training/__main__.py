@@ -96,7 +96,8 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="NAME")
     add("--version", metavar="N|LABEL", help="what the service answers with unless given: champion, or the highest")
     _add_artifacts(command)
-    add("--fail-above", action="append", default=[], type=flags.limit, metavar="MEASURE=X", help="may be repeated")
+    for flag in ("--fail-above", "--fail-below"):
+        add(flag, action="append", default=[], type=flags.limit, metavar="MEASURE=X", help="may be repeated")
     command.set_defaults(run=lambda arguments: evaluate(Evaluation(**_given(arguments))))
 
 

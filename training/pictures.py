@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from service import artifact
-from training import svg
+from training import bounds, svg
 from training.record import spread_rows
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ def _draw_curve(axes: Axes, version: Version, position: int) -> None:
     x = version.over_range()
     with torch.no_grad():
         axes.plot(x[:, 0], version.network(x)[:, position], color="0.4", label="network", zorder=1)
+        for level, rank in bounds.ranks(version.manifest).items():
+            lower, upper = (bound[:, position] for bound in bounds.bounds(version.network, x, rank))
+            axes.fill_between(
+                x[:, 0], lower, upper, color="C2", alpha=0.15, lw=0, label=f"interval, {level} %", zorder=0
+            )
     readings = version.columns("readings", version.manifest.targets)[:, position]
     draw_rows(axes, version, version.columns("readings", version.manifest.features)[:, 0], readings)
 

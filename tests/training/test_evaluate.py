@@ -4,7 +4,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from left_out import fit, published
 
 Command = Callable[..., tuple[int, str, str]]
 Write = Callable[[str | bytes], Path]
@@ -78,7 +81,12 @@ REFUSED = {
     "text": ("x,y,z\n1,2,a\n1,b,c\n", [], "readings.csv, line 3, column 'y': 'b' is not a number"),
     "no such version": (LINE, ["--version", "7"], "line: has no version 7; its versions and labels: 1"),
     "no such label": (LINE, ["--version", "best"], "line: has no version best; its versions and labels: 1"),
-    "no such measure": (LINE, ["--fail-above", "r2=1"], "--fail-above r2: is no measure; the measures are rmse, mae"),
+    "no such measure": (
+        LINE,
+        ["--fail-above", "r2=1"],
+        "--fail-above r2: is not measured; there is rmse, mae, bias, largest, out",
+    ),
+    "no intervals": (LINE, ["--fail-below", "coverage_0.9=0.9"], "coverage_0.9: is not measured; there is none"),
     "no limit": (LINE, ["--fail-above", "rmse"], "argument --fail-above: 'rmse' is not MEASURE=NUMBER"),
     "no model": (LINE, ["--model", "nope"], "nope: No such file or directory"),
     "no name": (LINE, ["--model", "../x"], "'../x': must be lower-case letters"),
@@ -110,3 +118,35 @@ def test_many_readings_are_measured_in_blocks(line: Path, command: Command, tabl
     status, out, _ = command("evaluate", "--data", data, "--model", "line", "--artifacts", line)
     assert status == 0
     assert [float(value) for value in out.splitlines()[2].split()[2:]] == pytest.approx([1, 1, 1, 1], abs=2e-3)
+
+
+def test_coverage_is_the_share_within_the_interval(command: Command, table: Write, tmp_path: Path) -> None:
+    """At 80 and at 90 percent, of a version that has intervals; a limit says how low it may be."""
+    fits = fit()
+    published(tmp_path, fits)
+    common = ["--model", "thermometer", "--artifacts", tmp_path]
+    x = np.array([[30.0], [40.0], [50.0], [60.0]])
+    _, narrow = fits.bounds(x, 2)
+    _, wide = fits.bounds(x, 1)
+    assert (wide > narrow + 0.01).any()
+    beyond = np.where(wide > narrow + 0.01, (wide + narrow) / 2, wide + 1)[:, 0]
+    share = float((wide > narrow + 0.01).mean())
+    rows = [f"{x[0]},{y}" for x, y in zip(x, beyond, strict=True)]
+    data = table("\n".join(["fahrenheit,celsius", *rows]))
+    status, out, _ = command("evaluate", "--data", data, *common)
+    assert status == 0
+    assert out.splitlines()[1].split()[-2:] == ["coverage_0.8", "coverage_0.9"]
+    assert [float(value) for value in out.splitlines()[2].split()[-2:]] == [0, share]
+    limits = ["--fail-below", "coverage_0.8=0.5", "--fail-below", f"coverage_0.9={share}"]
+    status, _, error = command("evaluate", "--data", data, *common, *limits)
+    assert (status, error) == (3, "error: coverage_0.8 of celsius is 0, below 0.5\n")
+
+
+def test_a_level_that_the_readings_cannot_give_is_not_measured(command: Command, table: Write, tmp_path: Path) -> None:
+    """Five readings give 80 percent, and not 90."""
+    data = table("fahrenheit,celsius\n20,-7\n40,4\n60,16\n80,27\n100,38\n")
+    published(tmp_path, fit(data))
+    flags = ["evaluate", "--data", data, "--model", "thermometer", "--artifacts", tmp_path]
+    assert command(*flags)[1].splitlines()[1].split()[-1] == "coverage_0.8"
+    status, _, error = command(*flags, "--fail-below", "coverage_0.9=0.8")
+    assert (status, error) == (2, "error: --fail-below coverage_0.9: is not measured; there is coverage_0.8\n")
