@@ -87,6 +87,7 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
     _add_artifacts(command)
     add("--key", type=Path, metavar="PRIVATE.pem", help="sign the version with this Ed25519 key")
     add("--report", action="store_true", help="add the report and its pictures to the artifact")
+    add("--tensorboard", type=Path, metavar="DIR", help="log the run for TensorBoard, into DIR/MODEL/VERSION")
     command.set_defaults(run=_fit)
 
 

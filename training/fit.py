@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from service import artifact
-from training import dataset, loop, network, publish, readings, record, report, signing, svg
+from training import dataset, loop, network, publish, readings, record, report, signing, svg, tensorboard
 from training.errors import InvalidInputError
 
 THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
@@ -40,6 +40,7 @@ class Job:
     artifacts: Path
     key: Path | None
     report: bool
+    tensorboard: Path | None
 
 
 def fit(job: Job) -> Path:
@@ -53,6 +54,9 @@ def fit(job: Job) -> Path:
     key = signing.private_key(job.key) if job.key else None
     if job.report:
         svg.require("--report")
+    if job.tensorboard:
+        tensorboard.require()
+        publish.check_writable(job.tensorboard, model)
     publish.check_writable(job.artifacts, model)
     units = job.units if job.data else {**THERMOMETER_UNITS, **job.units}
     data = dataset.choose(readings.read(path), job.targets, units)
@@ -62,6 +66,8 @@ def fit(job: Job) -> Path:
     if key:
         contents[artifact.SIGNATURE] = key.sign(contents[artifact.MANIFEST])
     directory = publish.publish(job.artifacts, model, contents)
+    if job.tensorboard:
+        tensorboard.write(job.tensorboard / model / directory.name, run)
     _print_how_to_serve(directory, run)
     return directory
 

@@ -71,6 +71,11 @@ def _described(contents: Mapping[str, bytes]) -> dict[str, artifact.File]:
     return {name: artifact.describe(content) for name, content in contents.items()}
 
 
+def as_flag(value: str | float | tuple[int, ...]) -> str:
+    """A value of the recipe as its flag takes it."""
+    return (",".join(map(str, value)) or "0") if isinstance(value, tuple) else str(value)
+
+
 def spread_rows(count: int, limit: int) -> Tensor:
     """At most `limit` of `count` row numbers, evenly spaced, the first and the last among them."""
     return torch.linspace(0, count - 1, min(count, limit), dtype=torch.float64).round().long()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from service import artifact
 from training import neurons, pictures, svg, versions
 from training.errors import from_os
+from training.record import as_flag
 
 PAGE = "report.html"
 _SHOWN_VALUES = 64
@@ -102,12 +103,5 @@ def _command(manifest: artifact.Manifest) -> str:
     for column in (*manifest.features, *manifest.targets):
         words += ["--unit", f"{column.name}={column.unit}"] if column.unit else []
     for name, value in training.recipe.items():
-        words += [
-            f"--{name.replace('_', '-')}",
-            ",".join(map(str, value)) or "0" if isinstance(value, tuple) else str(value),
-        ]
+        words += [f"--{name.replace('_', '-')}", as_flag(value)]
     return shlex.join(["python", "-m", "training", "fit", *words, "--seed", str(training.seed)])
-
-
-def _flag(value: str | float | tuple[int, ...]) -> str:
-    return (",".join(map(str, value)) or "0") if isinstance(value, tuple) else str(value)
