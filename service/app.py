@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Lifespan
 
-from service import media, openapi, problems, request_id
+from service import openapi, request_id
 from service.access import HEADER as ACCESS_HEADER
 from service.access import Access
 from service.door import IDENTITY_IN_SCOPE, MODEL_IN_SCOPE, PROBES, Door, route_of
@@ -92,31 +93,11 @@ def create_app(
         if traces:
             traces.close()
 
-    app = FastAPI(
-        docs_url=None,
-        redoc_url=None,
-        title="calibrant",
-        version=_version(),
-        description=_DESCRIPTION,
-        lifespan=lifespan,
-        responses=openapi.RESPONSES,
-        telemetry=traces.telemetry() if traces else _NO_TELEMETRY,
-    )
-    if traces:
-        traces.install(app)
+    app = _fastapi(lifespan, traces)
     app.include_router(page.router(pages))
     app.include_router(probes.router(resolver, scrape))
-    app.include_router(models.router(store, resolver))
-    for prefix in chosen.PREFIXES:
-        app.include_router(predictions.router(prefix, resolver, settings, metrics))
-        app.include_router(parameters.router(prefix, resolver))
-        app.include_router(models.report_router(prefix, resolver))
-    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
-    app.include_router(v2.repository_router(store, settings))
-    app.include_router(v2_administration.router(store, resolver, access))
-    app.include_router(v2_statistics.router(store, resolver, metrics))
-    for prefix in (chosen.MODEL, chosen.VERSION):
-        app.include_router(v2_models.router(prefix, resolver, settings, metrics))
+    _include_own(app, store, resolver, settings, metrics)
+    _include_v2(app, store, resolver, settings, metrics, access)
     openapi.install(app, resolver, access, PROBES)
     _handle_errors(app, metrics, request_log)
     if settings.cors_origins:
@@ -130,6 +111,42 @@ def create_app(
         access=access,
         pages=pages,
     )
+
+
+def _fastapi(lifespan: Lifespan[FastAPI], traces: "Traces | None") -> FastAPI:
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        title="calibrant",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses=openapi.RESPONSES,
+        telemetry=traces.telemetry() if traces else _NO_TELEMETRY,
+    )
+    if traces:
+        traces.install(app)
+    return app
+
+
+def _include_own(app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+    app.include_router(models.router(store, resolver))
+    for prefix in chosen.PREFIXES:
+        app.include_router(predictions.router(prefix, resolver, settings, metrics))
+        app.include_router(parameters.router(prefix, resolver))
+        app.include_router(models.report_router(prefix, resolver))
+
+
+def _include_v2(  # noqa: PLR0913, PLR0917 - what routes are made of
+    app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics, access: Access
+) -> None:
+    """The Open Inference Protocol's routes."""
+    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
+    app.include_router(v2.repository_router(store, settings))
+    app.include_router(v2_administration.router(store, resolver, access))
+    app.include_router(v2_statistics.router(store, resolver, metrics))
+    for prefix in (chosen.MODEL, chosen.VERSION):
+        app.include_router(v2_models.router(prefix, resolver, settings, metrics))
 
 
 async def _follow(store: Store, seconds: float) -> None:
@@ -170,9 +187,8 @@ def _handle_errors(app: FastAPI, metrics: Metrics, request_log: RequestLog) -> N
         if problem.status >= 500:
             scope = request.scope
             request_log.problem(problem, scope[IDENTITY_IN_SCOPE], route_of(scope), scope.get(MODEL_IN_SCOPE, ""))
-        if v2_error.is_below(request.scope["path"]):
-            return Response(v2_error.body(problem), v2_error.status(problem), problem.headers, media.JSON)
-        return Response(problem.body(), problem.status, problem.headers, problems.MEDIA_TYPE)
+        status, media_type, content = v2_error.response(problem, request.scope["path"])
+        return Response(content, status, problem.headers, media_type)
 
     async def own(request: Request, error: Exception) -> Response:
         return response(request, cast("Problem", error))

@@ -2,10 +2,11 @@
 
 import torch
 
+from service.catalog import Version
 from service.predictor import resolve_device
 from service.settings import Settings
 from service.signing import resolve_public_key
-from service.store import Store, Version
+from service.store import Store
 
 
 def run(settings: Settings) -> int:

@@ -12,8 +12,9 @@ from typing import TypeAlias
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import media, problems, request_id
+from service import media, request_id
 from service.access import Access
+from service.catalog import Served
 from service.metrics import Metrics
 from service.pages import HTML, Pages
 from service.predict import Answer, predict
@@ -21,7 +22,6 @@ from service.problems import Overloaded, Problem, Unauthorized
 from service.request_log import RequestLog
 from service.resolve import Resolver
 from service.settings import Settings
-from service.store import Served
 from service.v2 import error as v2_error
 
 PREDICT = "/predict"
@@ -104,7 +104,8 @@ class Door:
             await _send(self._refusal(scope, headers, identity, started), send)
             return
         if self.is_full() and scope["path"] not in PROBES:
-            await _send(self._shed(scope["path"], identity, started), send)
+            problem = Overloaded(f"{self.settings.max_requests} requests are at work", retry_after=1)
+            await _send(self.reply(OTHER, None, problem, identity, started, scope["path"]), send)
             return
         self.requests += 1
         try:
@@ -138,16 +139,22 @@ class Door:
             return
         await _send(self.reply(route, served, outcome, identity, started), send)
 
-    def reply(
-        self, route: str, served: Served | None, outcome: Answer | Problem, identity: bytes, started: float
+    def reply(  # noqa: PLR0913, PLR0917 - the request, and what came of it
+        self,
+        route: str,
+        served: Served | None,
+        outcome: Answer | Problem,
+        identity: bytes,
+        started: float,
+        path: str = "",
     ) -> Reply:
-        """Count what came of a request, and word it, the same through every door."""
+        """Count what came of a request, and word it, the same through every door; `path` says in whose form."""
         model = served.model if served else ""
         if isinstance(outcome, Problem):
             self._metrics.failed(outcome.kind)
             if outcome.status >= 500 or route == OTHER:
                 self._request_log.problem(outcome, identity, route, model)
-            reply = _problem_reply(outcome, identity)
+            reply = _problem_reply(outcome, identity, path)
         else:
             self._metrics.predicted(outcome.subject, outcome.entry, outcome.out_of_range)
             timing = [(b"server-timing", outcome.server_timing())]
@@ -159,14 +166,6 @@ class Door:
             self._request_log.answered(identity, seconds, method=method, route=route, model=model, status=reply.status)
         return reply
 
-    def _shed(self, path: str, identity: bytes, started: float) -> Reply:
-        """One request too many, in its protocol's form."""
-        problem = Overloaded(f"{self.settings.max_requests} requests are at work", retry_after=1)
-        reply = self.reply(OTHER, None, problem, identity, started)
-        if v2_error.is_below(path):
-            reply.media_type, reply.body = _JSON, v2_error.body(problem)
-        return reply
-
     def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
         """Whether the request has a key that is good, or wants none, as a browser's question whether it may ask."""
         if self.access.admits(scope["headers"]) or scope["path"] in PROBES:
@@ -176,11 +175,10 @@ class Door:
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], identity: bytes, started: float) -> Reply:
         """The same whatever is at this path: for a browser a page that asks for a key, else a problem."""
-        problem = Unauthorized()
-        reply = self.reply(OTHER, None, problem, identity, started)
-        if v2_error.is_below(scope["path"]):
-            reply.media_type, reply.body = _JSON, v2_error.body(problem)
-        elif scope["method"] in {"GET", "HEAD"} and media.prefers_html(headers.get(b"accept")):
+        path = scope["path"]
+        reply = self.reply(OTHER, None, Unauthorized(), identity, started, path)
+        reads_pages = scope["method"] in {"GET", "HEAD"} and media.prefers_html(headers.get(b"accept"))
+        if reads_pages and not v2_error.is_below(path):
             reply.media_type, reply.body = HTML.encode(), self._pages.sign_in
             reply.more += _encoded(self._pages.sign_in_headers)
         return reply
@@ -228,10 +226,9 @@ def predict_target(path: str) -> Target | None:
     return None
 
 
-def _problem_reply(problem: Problem, identity: bytes) -> Reply:
-    """A problem as a response."""
-    headers = _encoded(problem.headers)
-    return Reply(problem.status.value, problems.MEDIA_TYPE.encode(), headers, identity, problem.body())
+def _problem_reply(problem: Problem, identity: bytes, path: str) -> Reply:
+    status, media_type, body = v2_error.response(problem, path)
+    return Reply(status.value, media_type.encode(), _encoded(problem.headers), identity, body)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from service.entry import Closed, Entry, Expired, Miscounted, Refused, Rows
+from service.entry import Closed, EngineError, Entry, Expired, Miscounted, Refused, Rows
 from service.executions import Executions
 from service.outputs import Outputs
 
@@ -82,11 +82,10 @@ class Engine:
 
     def submit(self, entry: Entry) -> bool:
         """Queue an entry; true when it runs in this turn of the loop. Raises Refused if it does not fit, or Closed."""
-        if self._closed:
-            raise Closed("the version is no longer served")
         count = len(entry.rows)
-        if self._queued_rows + count > self.max_queue_rows:
-            raise Refused(max(1, math.ceil(self._queued_rows / self._rate)))
+        if self._closed or self._queued_rows + count > self.max_queue_rows:
+            self.executions.failed.add(0.0)
+            raise self._refusal()
         self._queued_rows += count
         if count <= max(self._inline_rows, 1):
             self._small.append(entry)
@@ -96,6 +95,11 @@ class Engine:
         self._large.append(entry)
         self._wake()
         return False
+
+    def _refusal(self) -> EngineError:
+        if self._closed:
+            return Closed("the version is no longer served")
+        return Refused(max(1, math.ceil(self._queued_rows / self._rate)))
 
     def close(self) -> None:
         """Answer everything that waits with Closed; a block that runs now is finished, and its result thrown away."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from time import perf_counter
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,11 @@ class Entry:
     def cancel(self) -> None:
         """Say that nobody waits: the model will not run for it, and `reply` will not be called."""
         self.cancelled = True
+
+    def own_outputs(self) -> Outputs:
+        """Its own rows of `outputs`, which it must have."""
+        whole, own = cast("Outputs", self.outputs), slice(self.start, self.stop)
+        return Outputs(whole.predictions[own], whole.out_of_range[own])
 
     def next_rows(self, size: int) -> Rows:
         """The next block of at most `size` rows that the model has not seen."""

@@ -13,14 +13,14 @@ from typing import TypeVar
 from starlette.types import Receive
 
 from service import body, media
+from service.catalog import Served
 from service.problems import NotAcceptable, UnsupportedMedia
-from service.store import Served
 from service.tables import csv
 from service.tables.json import PARSER_KEPT_BYTES
 from service.tables.table import Table, Values
 
 # So many values are read or written in less than a millisecond.
-_FEW_VALUES = 1024
+FEW_VALUES = 1024
 _BYTES_PER_VALUE = 4
 _NO_ARROW = "Arrow needs the extra `calibrant[arrow]`, which is not installed with this service"
 
@@ -39,7 +39,7 @@ class Exchange:
         content = await body.read(receive, headers.get(b"content-length"), max_bytes)
         if self.sent == media.JSON and len(content) <= PARSER_KEPT_BYTES:
             return self._read(served, content)  # quick, and its parser is the event loop's
-        return await run(partial(self._read, served, content), values=len(content) // _BYTES_PER_VALUE)
+        return await run(partial(self._read, served, content), large=len(content) > FEW_VALUES * _BYTES_PER_VALUE)
 
     def _read(self, served: Served, content: bytes) -> Table:
         columns = served.columns
@@ -85,6 +85,6 @@ def _arrow() -> ModuleType:
     return arrow
 
 
-async def run(work: Callable[[], T], *, values: int) -> T:
-    """Do this, which concerns so many values: at once for a few, else on a thread."""
-    return work() if values <= _FEW_VALUES else await asyncio.to_thread(work)
+async def run(work: Callable[[], T], *, large: bool) -> T:
+    """Do this: at once, or on a thread where there is more of it than a millisecond's."""
+    return await asyncio.to_thread(work) if large else work()

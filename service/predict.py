@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from service import body
+from service.catalog import Served
 from service.entry import Closed, Entry, Expired, Refused, Rows
 from service.features import Subject
 from service.outputs import Outputs
@@ -25,7 +26,6 @@ from service.problems import (
     WrongValues,
 )
 from service.settings import Settings
-from service.store import Served
 from service.tables.table import Places, json_places
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
@@ -67,7 +67,6 @@ async def settled(served: Served, rows: Rows, deadline: float, receive: Receive,
         entry.cancel()
         raise
     except (Refused, Closed) as error:
-        served.engine.executions.failed.add(0.0)
         raise problem(error) from error
     check(served, entry, places)
     return entry

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
+from service.catalog import Version
 from service.counts import Counts
 from service.exposition import exposition
 from service.metrics import Metrics
 from service.resolve import Resolver
 from service.snapshots import Snapshots, Worker
-from service.store import Store, Version
+from service.store import Store
 
 _SNAPSHOT_SECONDS = 1.0
 

@@ -33,7 +33,21 @@ def run(settings: Settings) -> int:
     # Once, for all workers: one that is replaced later has the same keys, whatever became of the files.
     public_key = resolve_public_key(settings.public_key)
     access = Access.read(settings.api_keys_file, settings.admin_keys_file)
-    config = uvicorn.Config(
+    config = _config(settings, public_key, access)
+    logs.catch()
+    if settings.workers > 1:
+        return _run_workers(config)
+    try:
+        Server(config).run()
+    except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
+        return 1
+    except KeyboardInterrupt:  # Ctrl-C, raised again after the requests in flight were answered
+        return 0
+    return 0
+
+
+def _config(settings: Settings, public_key: PublicKey | None, access: Access) -> uvicorn.Config:
+    return uvicorn.Config(
         partial(_application, settings, public_key, access),
         factory=True,
         host=settings.host,
@@ -54,16 +68,6 @@ def run(settings: Settings) -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         timeout_worker_healthcheck=60,
     )
-    logs.catch()
-    if settings.workers > 1:
-        return _run_workers(config)
-    try:
-        Server(config).run()
-    except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
-        return 1
-    except KeyboardInterrupt:  # Ctrl-C, raised again after the requests in flight were answered
-        return 0
-    return 0
 
 
 def _check_traces() -> None:

@@ -1,4 +1,4 @@
-"""What is published, what of it serves, and why the rest does not. Reads the artifacts folder; knows no HTTP.
+"""Follows the artifacts folder: loads what is published, and says why the rest does not serve. Knows no HTTP.
 
 `Store.refresh` makes a new `Catalog` beside the one in use and puts it in place by one assignment, so that whoever
 holds a version keeps it until its last request is answered.
@@ -10,99 +10,21 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
 
-import orjson
 import torch
 
 from service import artifact
+from service.catalog import Catalog, Identity, Model, Served, Version
 from service.engine import Engine
-from service.features import Subject
 from service.predictor import Predictor
 from service.settings import Settings
 from service.signing import PublicKey
 from service.tables.json import Columns
 
 log = logging.getLogger("calibrant.store")
-
-State: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
-_Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
-
-
-class Served:
-    """A ready version, and what it answers with.
-
-    `json_answer` is its answers' JSON, with ``%b`` for each target's array and for that of the rows out of range.
-    """
-
-    def __init__(self, number: int, predictor: Predictor, columns: Columns, engine: Engine) -> None:
-        self.model = predictor.manifest.model
-        self.number = number
-        self.subject = Subject(self.model, number, predictor.manifest.features)
-        self.predictor = predictor
-        self.columns = columns
-        self.engine = engine
-        targets = b",".join(
-            [orjson.dumps(target.name).replace(b"%", b"%%") + b":%b" for target in predictor.manifest.targets]
-        )
-        whose = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
-        self.json_answer = whose + targets + b'},"out_of_range":%b}'
-
-    def json(self, document: dict[str, object]) -> bytes:
-        """A document, arrays in it as they are, behind the model and the version that it is of."""
-        whose = {"model": self.model, "version": str(self.number)}
-        return orjson.dumps(whose | document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One version of a model, its state, and since when it is in it; `served` exactly when it is ready."""
-
-    model: str
-    number: int
-    state: State
-    since: datetime
-    reason: str | None = None
-    served: Served | None = None
-    identity: _Identity = field(default=(), repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model's versions by number, its labels as the folder has them, and what answers.
-
-    `serving` is the version each label stands for now: one that was moved to a version that is not ready stands for the
-    one it named before. `default` is what `champion` stands for, else the highest ready version.
-    """
-
-    name: str
-    versions: Mapping[int, Version]
-    labels: Mapping[str, int]
-    serving: Mapping[str, int]
-    default: Version | None = None
-
-    def find(self, reference: str) -> Version | None:
-        """The version that a number or a label names."""
-        number = self.serving.get(reference, self.labels.get(reference))
-        if number is None and reference.isascii() and reference.isdigit():
-            number = int(reference[:20])
-        return self.versions.get(number or 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """The folder at one moment: `default` is the model of its own choice, where that is there.
-
-    `complete` once all of it was tried; `error` says why it could not be read.
-    """
-
-    models: Mapping[str, Model] = field(default_factory=dict)
-    default: str | None = None
-    complete: bool = False
-    error: str | None = None
 
 
 class Store:
@@ -181,7 +103,7 @@ class Store:
         old = before.models.get(name)
         seen = old.versions if old else {}
         versions = {number: seen.get(number) or self._new(name, number) for number in listing.versions}
-        return _settled(Model(name, versions, listing.labels, old.serving if old else {}))
+        return Model(name, versions, listing.labels, old.serving if old else {}).settled()
 
     def _load_if_new(self, name: str, listing: "_Listing", number: int) -> None:
         model = self.catalog.models[name]
@@ -204,7 +126,7 @@ class Store:
         return Version(name, number, "loading", datetime.now(UTC))
 
     def _put_model(self, model: Model) -> None:
-        self._put(replace(self.catalog, models={**self.catalog.models, model.name: _settled(model)}))
+        self._put(replace(self.catalog, models={**self.catalog.models, model.name: model.settled()}))
 
     def _put(self, catalog: Catalog) -> None:
         """Put it in place of the one in use, and count the models that answer with another version now."""
@@ -250,7 +172,7 @@ class Store:
 @dataclass(frozen=True, slots=True)
 class _Listing:
     path: Path
-    versions: Mapping[int, _Identity]
+    versions: Mapping[int, Identity]
     labels: Mapping[str, int]
 
 
@@ -263,25 +185,10 @@ def _listing(path: Path) -> _Listing:
     return _Listing(path, versions, artifact.labels(path))
 
 
-def _identity(path: Path) -> _Identity:
+def _identity(path: Path) -> Identity:
     """Differs whenever a file of the version was put there anew, so that a version is not tried twice for nothing."""
     try:
         files = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(path)]
     except OSError as error:
         return ((os.strerror(error.errno or 0), 0, 0, 0),)
     return tuple(sorted((name, found.st_ino, found.st_mtime_ns, found.st_size) for name, found in files))
-
-
-def _settled(model: Model) -> Model:
-    """The model with its labels and its default worked out from what is ready."""
-    ready = {number for number, version in model.versions.items() if version.served}
-    serving = {
-        label: number
-        for label, wanted in model.labels.items()
-        for number in (wanted if wanted in ready else model.serving.get(label, 0),)
-        if number in ready
-    }
-    champion = model.labels.get(artifact.DEFAULT_LABEL, 0)
-    awaited = champion in model.versions and model.versions[champion].state == "loading"
-    number = serving.get(artifact.DEFAULT_LABEL, 0 if awaited else max(ready, default=0))
-    return replace(model, serving=serving, default=model.versions.get(number))

@@ -3,24 +3,23 @@
 import asyncio
 from functools import partial
 from time import perf_counter
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import exchange, media
+from service.catalog import Served
 from service.door import ENTRY_IN_SCOPE
 from service.entry import Entry
-from service.exchange import Exchange
+from service.exchange import FEW_VALUES, Exchange
 from service.metrics import Metrics
-from service.outputs import Outputs
 from service.predict import TIMEOUT_HEADER, Answer, answer, settled, timeout_seconds
 from service.problems import TooLarge
 from service.resolve import Resolver
 from service.routes import query
 from service.routes.chosen import served_at
 from service.settings import Settings
-from service.store import Served
 from service.tables.table import Table, activation_columns, prediction_columns
 
 TABLE = {
@@ -73,7 +72,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
         entry = await settled(served, table.rows, deadline, request.receive, table.places)
         request.scope[ENTRY_IN_SCOPE] = entry
-        written = await exchange.run(partial(_answer, served, forms, table, entry), values=table.values)
+        written = await exchange.run(partial(_answer, served, forms, table, entry), large=table.values > FEW_VALUES)
         metrics.predicted(served.subject, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
@@ -94,10 +93,9 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
 
 
 def _answer(served: Served, forms: Exchange, table: Table, entry: Entry) -> Answer:
-    shared = cast("Outputs", entry.outputs)  # with others of its batch
-    own = Outputs(shared.predictions[entry.start : entry.stop], shared.out_of_range[entry.start : entry.stop])
     if forms.wanted == media.JSON:
         return answer(served, entry)
+    own = entry.own_outputs()
     targets = [target.name for target in served.predictor.manifest.targets]
     added = prediction_columns(table, targets, own)
     return Answer(served.subject, forms.write(table, added), int(own.out_of_range.sum()), entry)

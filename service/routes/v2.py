@@ -10,11 +10,12 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service import body, media
+from service.catalog import State, Version
 from service.problems import NotParseable
 from service.resolve import Resolver
 from service.routes import query
 from service.settings import Settings
-from service.store import State, Store, Version
+from service.store import Store
 
 EXTENSIONS = ("binary_tensor_data", "statistics")
 # Whole only where administration is on.

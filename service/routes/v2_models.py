@@ -1,24 +1,22 @@
 """The Open Inference Protocol: a model's metadata, its readiness, and inference."""
 
-import asyncio
-from collections.abc import Callable
+from functools import partial
 from time import perf_counter
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from service import body, media
+from service import body, exchange, media
+from service.catalog import Served
 from service.door import ENTRY_IN_SCOPE
 from service.metrics import Metrics
-from service.outputs import Outputs
-from service.predict import TIMEOUT_HEADER, Answer, check, settled, timeout_seconds
+from service.predict import TIMEOUT_HEADER, Answer, settled, timeout_seconds
 from service.resolve import Resolver
 from service.routes.chosen import served_at
 from service.routes.v2 import routes
 from service.settings import Settings
-from service.store import Served
 from service.v2.error import PREFIX
 from service.v2.request import HEADER_LENGTH, read
 from service.v2.response import write
@@ -27,9 +25,6 @@ from service.v2.signature import OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
 # What takes longer than about a millisecond to read or to write leaves the event loop.
 _LARGE_BYTES = 64 * 2**10
 _LARGE_ROWS = 8192
-
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
 
 
 class ModelReady(BaseModel):
@@ -93,17 +88,8 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
     async def metadata(served: Chosen) -> ModelMetadata:
         """One input of all features, and the outputs that are given where none is asked for by name."""
         versions = resolver.model(served.model).versions.values()
-        signature = _signature(served, settings)
-        return ModelMetadata(
-            name=served.model,
-            versions=[str(version.number) for version in versions if version.served],
-            platform="pytorch_torchscript",
-            inputs=[TensorMetadata(name=READINGS, datatype="FP32", shape=[-1, len(signature.features)])],
-            outputs=[
-                TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
-                TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
-            ],
-        )
+        ready = [str(version.number) for version in versions if version.served]
+        return _metadata(served.model, ready, _signature(served, settings))
 
     @models.get(path + "/ready", summary="Does a model serve")
     async def ready(served: Chosen) -> ModelReady:
@@ -125,20 +111,32 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         media.check_not_compressed(headers.get(b"content-encoding"))
         content = await body.read(request.receive, headers.get(b"content-length"), settings.max_body_bytes)
         signature = _signature(served, settings)
-        inference = await _off_loop(len(content) > _LARGE_BYTES, read, content, headers.get(HEADER_LENGTH), signature)
+        work = partial(read, content, headers.get(HEADER_LENGTH), signature)
+        inference = await exchange.run(work, large=len(content) > _LARGE_BYTES)
         deadline = started + min(timeout, inference.timeout_seconds or timeout)
         entry = await settled(served, inference.rows, deadline, request.receive)
         request.scope[ENTRY_IN_SCOPE] = entry
-        whole, own = check(served, entry), slice(entry.start, entry.stop)
-        outputs = Outputs(whole.predictions[own], whole.out_of_range[own])
-        version = str(served.number)
-        large = len(outputs) > _LARGE_ROWS
-        written = await _off_loop(large, write, inference, signature, served.model, version, outputs)
+        outputs = entry.own_outputs()
+        answering = partial(write, inference, signature, served.model, str(served.number), outputs)
+        written = await exchange.run(answering, large=len(outputs) > _LARGE_ROWS)
         answer = Answer(served.subject, written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
         metrics.predicted(served.subject, entry, answer.out_of_range)
         return _response(answer, written.header_length)
 
     return models
+
+
+def _metadata(model: str, versions: list[str], signature: Signature) -> ModelMetadata:
+    return ModelMetadata(
+        name=model,
+        versions=versions,
+        platform="pytorch_torchscript",
+        inputs=[TensorMetadata(name=READINGS, datatype="FP32", shape=[-1, len(signature.features)])],
+        outputs=[
+            TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
+            TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
+        ],
+    )
 
 
 def _signature(served: Served, settings: Settings) -> Signature:
@@ -152,13 +150,3 @@ def _response(answer: Answer, header_length: int | None) -> Response:
         return Response(answer.body, headers=headers, media_type=media.JSON)
     headers[HEADER_LENGTH.decode()] = str(header_length)
     return Response(answer.body, headers=headers, media_type=media.BYTES)
-
-
-async def _off_loop(
-    large: bool,  # noqa: FBT001 - read where it is called
-    function: Callable[_Parameters, _Result],
-    *arguments: _Parameters.args,
-    **keywords: _Parameters.kwargs,
-) -> _Result:
-    """Call it, in a thread where there is much to do."""
-    return await asyncio.to_thread(function, *arguments, **keywords) if large else function(*arguments, **keywords)

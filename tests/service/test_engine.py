@@ -67,7 +67,7 @@ def submit(to: Engine, values: list[float], deadline: float = math.inf) -> tuple
 def values(entry: Entry) -> list[float]:
     """What came back."""
     assert entry.outputs is not None, entry.error
-    result: list[float] = entry.outputs.predictions[entry.start : entry.stop, 0].tolist()
+    result: list[float] = entry.own_outputs().predictions[:, 0].tolist()
     return result
 
 
@@ -233,7 +233,7 @@ def test_small_requests_do_not_starve_a_large_one() -> None:
 
 
 def test_what_does_not_fit_is_refused_at_once_with_a_time_to_come_back() -> None:
-    """The bound counts rows; the time comes from the measured rate; what is queued is answered."""
+    """The bound counts rows; the time comes from the measured rate; what is queued is answered. It counts as failed."""
 
     async def main() -> None:
         batching = engine(double, max_queue_rows=10)
@@ -241,6 +241,7 @@ def test_what_does_not_fit_is_refused_at_once_with_a_time_to_come_back() -> None
         with pytest.raises(Refused) as refused:
             submit(batching, [1.0] * 3)
         assert refused.value.retry_after >= 1
+        assert batching.executions.failed.count == 1
         _, fits = submit(batching, [1.0] * 2)
         await asyncio.gather(settled, fits)
         await submit(batching, [1.0] * 10)[1]

@@ -112,15 +112,16 @@ def test_the_values_of_a_feature_beside_their_training_range(fresh: Running) -> 
     assert gained == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15]
 
 
-@pytest.mark.parametrize("count", [64, 65, 8192, 8193, 100_000])
+@pytest.mark.parametrize("count", [5000, 8192, 8193, 100_000])
 def test_the_values_of_small_and_large_requests_are_counted_alike(fresh: Running, count: int) -> None:
-    """Kept for later, at once, or in a thread: a scrape after the answer has them."""
+    """Kept for later, together with others, or counted in a thread: a scrape after the answer has them."""
     before = counts(fresh.client)
     assert fresh.client.post("/predict", json={"fahrenheit": [50.0] * count}).status_code == 200
     csv = {"content-type": "text/csv", "accept": "text/csv"}
     text = "fahrenheit\n" + "50\n" * count
     assert fresh.client.post("/models/thermometer/predict", content=text, headers=csv).status_code == 200
-    assert counts(fresh.client)[-1] == before[-1] + 2 * count
+    gained = [now - then for now, then in zip(counts(fresh.client), before, strict=True)]
+    assert (set(gained), gained[-1]) == ({0, 2 * count}, 2 * count)
 
 
 def counts(client: httpx.Client) -> list[float]:
