@@ -1,4 +1,4 @@
-"""The commands ``python -m training fit``, ``evaluate``, ``report``, ``compare``, ``label``, ``sign`` and ``verify``.
+"""The commands of ``python -m training``.
 
 Owns the flags and the exit statuses: 0 done, 1 the run failed or the version is not what was signed, 2 something given
 cannot be used, 3 a version is not as good as it has to be, 130 interrupted.
@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 from training import compare, flags, publish, report, signing
 from training.errors import InvalidInputError, TrainingError
 from training.evaluate import Evaluation, evaluate
-from training.fit import Job, fit
+from training.fit import THERMOMETER, Job, fit
+from training.grid import Grid
 from training.loop import OPTIMIZERS
 from training.network import ACTIVATIONS
+from training.sweep import sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_fit(commands.add_parser("fit", allow_abbrev=False, help="fit a network to readings, and publish it"))
     _add_evaluate(commands.add_parser("evaluate", allow_abbrev=False, help="say how good a version is on new readings"))
     _add_report(commands.add_parser("report", allow_abbrev=False, help="write a page on a version, and its pictures"))
+    _add_sweep(commands.add_parser("sweep", allow_abbrev=False, help="compare sizes, learning rates and seeds"))
     comparison = commands.add_parser("compare", allow_abbrev=False, help="repeat a published table, and print both")
     comparison.add_argument("--seed", type=flags.seed, default=compare.DEFAULT_SEED, help="%(default)s")
     comparison.set_defaults(run=lambda arguments: compare.compare(arguments.seed))
@@ -110,6 +113,22 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_report)
 
 
+def _add_sweep(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--data", type=Path, default=THERMOMETER, metavar="FILE.csv", help="readings; the thermometer unless given")
+    add("--target", action="append", default=[], metavar="COLUMN", help="may be repeated; the last column unless given")
+    add("--hidden", type=flags.listed(flags.size), default="1,2,4,8,16,32", metavar="N[,N...]", help="%(default)s")
+    rates = flags.listed(flags.learning_rate)
+    add("--learning-rate", type=rates, default="0.0001,0.001,0.01", metavar="X[,X...]", help="%(default)s")
+    add("--seeds", type=flags.seeds, default=20, metavar="N", help="%(default)s: the seeds 0 to 19")
+    add("--activation", type=str.lower, choices=ACTIVATIONS, default="tanh", help="%(default)s")
+    add("--optimizer", type=str.lower, choices=OPTIMIZERS, default="sgd", help="%(default)s")
+    add("--epochs", type=flags.epochs, default=5000, metavar="N", help="%(default)s")
+    add("--validation-fraction", type=flags.fraction, default=0.2, metavar="X", help="%(default)s")
+    add("--out", type=Path, metavar="DIR", help="sweeps/FILE unless given")
+    command.set_defaults(run=_sweep)
+
+
 def _add_artifacts(command: argparse.ArgumentParser) -> None:
     command.add_argument("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="%(default)s")
 
@@ -126,6 +145,12 @@ def _fit(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     out = arguments.out or Path("reports") / arguments.model / arguments.version
     print(f"wrote {report.write(arguments.artifacts, arguments.model, arguments.version, out)}")
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    given = _given(arguments)
+    out = given.pop("out") or Path("sweeps") / arguments.data.stem
+    sweep(Grid(targets=tuple(given.pop("target")), **given), out)
 
 
 def _label(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,9 @@ Owns the limits. Knows nothing of the commands.
 import argparse
 import math
 from collections.abc import Callable
+from typing import TypeVar
+
+_Value = TypeVar("_Value")
 
 _HIDDEN_MAX_WIDTH = 1_024
 _HIDDEN_MAX_LAYERS = 8
@@ -25,6 +28,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 seed = integer(0, 2**32 - 1)
 epochs = integer(1, 10_000_000)
+seeds = integer(1, 1_000)
 version = integer(1, 10**18 - 1)
 
 
@@ -50,6 +54,23 @@ def fraction(text: str) -> float:
     if not 0 <= (value := _float(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
     return value
+
+
+def size(text: str) -> int:
+    """The width of a single hidden layer; 0 is none."""
+    return integer(0, _HIDDEN_MAX_WIDTH)(text)
+
+
+def listed(of: Callable[[str], _Value]) -> Callable[[str], tuple[_Value, ...]]:
+    """A reader of ``1,2,4``: different values with a comma between them."""
+
+    def parse(text: str) -> tuple[_Value, ...]:
+        values = tuple(map(of, text.split(",")))
+        if len(set(values)) < len(values):
+            raise argparse.ArgumentTypeError(f"{text!r} has a value twice")
+        return values
+
+    return parse
 
 
 def unit(text: str) -> tuple[str, str]:
