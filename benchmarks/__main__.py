@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compare, fleet, growth, network, table
+from benchmarks import compare, fleet, growth, interval, network, table
 from benchmarks.peers import peers
 from benchmarks.processes import (
     BenchError,
@@ -21,7 +21,7 @@ from benchmarks.processes import (
 from benchmarks.questions import ask
 from benchmarks.results import Record, Sample, summarise
 
-_ALL = tuple(f"W{number}" for number in range(1, 10))
+_ALL = tuple(f"W{number}" for number in range(1, 11))
 _QUICK = ("W1", "W2", "W3")
 _TRAINING_LIMIT_SECONDS = 300
 _BUSY = 0.7
@@ -108,6 +108,8 @@ def _measure(options: argparse.Namespace, directory: Path, record: Record) -> No
         growth.measure(setting, artifacts, run, options.rounds)
     if "W9" in options.only:
         network.measure(weights, options.rounds, record)
+    if "W10" in options.only:
+        interval.measure(setting, artifacts, options.rounds)
 
 
 def _newest_network(artifacts: Path) -> Path:

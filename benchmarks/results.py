@@ -19,6 +19,7 @@ ROWS_HTTP = "off a + b rows at most, over HTTP, %"
 ROWS_ALONE = "off a + b rows at most, network alone, %"
 MODELS = "p50 with 100 models, of one"
 FLOORS = "network alone, of its floors"
+INTERVAL = "time with an interval, of without"
 
 OURS = "ours"
 PORTABLE = "ours, portable door"
@@ -78,6 +79,7 @@ GOALS = (
     Goal("W8", ROWS_ALONE, 15, at_least=False),
     Goal("W8", MODELS, 1.1, at_least=False),
     Goal("W9", FLOORS, 1.3, at_least=False),
+    Goal("W10", INTERVAL, 3, at_least=False),
 )
 
 
@@ -103,7 +105,7 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
     for sample in (*samples, *_of_mosec(samples)):
         groups.setdefault((sample.workload, sample.what, sample.server), []).append(sample)
     whats = list(dict.fromkeys(key[:2] for key in groups))
-    ordered = sorted(groups, key=lambda key: (key[0], whats.index(key[:2])))
+    ordered = sorted(groups, key=lambda key: (int(key[0].removeprefix("W")), whats.index(key[:2])))
     return [_row(groups[key]) for key in ordered]
 
 

@@ -8,41 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-import orjson
-
 from service.artifact import DEFAULT_LABEL
-from service.engine import Engine
-from service.features import Subject
-from service.predictor import Predictor
-from service.tables.json import Columns
+from service.served import Served
 
 State: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
 Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
-
-
-class Served:
-    """A ready version, and what it answers with.
-
-    `json_answer` is its answers' JSON, with ``%b`` for each target's array and for that of the rows out of range.
-    """
-
-    def __init__(self, number: int, predictor: Predictor, columns: Columns, engine: Engine) -> None:
-        self.model = predictor.manifest.model
-        self.number = number
-        self.subject = Subject(self.model, number, predictor.manifest.features)
-        self.predictor = predictor
-        self.columns = columns
-        self.engine = engine
-        targets = b",".join(
-            [orjson.dumps(target.name).replace(b"%", b"%%") + b":%b" for target in predictor.manifest.targets]
-        )
-        whose = b'{"model":"%b","version":"%d","predictions":{' % (self.model.encode(), number)
-        self.json_answer = whose + targets + b'},"out_of_range":%b}'
-
-    def json(self, document: dict[str, object]) -> bytes:
-        """A document, arrays in it as they are, behind the model and the version that it is of."""
-        whose = {"model": self.model, "version": str(self.number)}
-        return orjson.dumps(whose | document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 @dataclass(frozen=True, slots=True)

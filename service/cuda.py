@@ -21,9 +21,9 @@ class _Buffers:
 
 
 class CudaNetwork:
-    """``[N, features]`` to ``[N, targets]`` for N up to the last of SIZES; calls from two threads take turns."""
+    """``[N, features]`` to ``[N, outputs]`` for N up to the last of SIZES; calls from two threads take turns."""
 
-    def __init__(self, network: Callable[[Tensor], Tensor], device: torch.device, features: int, targets: int) -> None:
+    def __init__(self, network: Callable[..., Tensor], device: torch.device, features: int, outputs: int) -> None:
         self._network = network
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._turn = threading.Lock()
@@ -31,19 +31,19 @@ class CudaNetwork:
             size: _Buffers(
                 torch.zeros((size, features), pin_memory=True),
                 torch.zeros((size, features), device=device),
-                torch.empty((size, targets), pin_memory=True),
+                torch.empty((size, outputs), pin_memory=True),
             )
             for size in SIZES
         }
 
-    def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The predictions, in memory of their own."""
+    def __call__(self, rows: NDArray[np.float32], *more: int) -> NDArray[np.float32]:
+        """The outputs, in memory of their own; `more` is what the network takes besides."""
         count = len(rows)
         buffers = self._buffers[next(size for size in SIZES if size >= count)]
         with self._turn, torch.cuda.stream(self._stream):
             # What an earlier batch left in the padding is computed again, and thrown away.
             buffers.sent[:count].copy_(torch.from_numpy(rows))
             buffers.inputs.copy_(buffers.sent, non_blocking=True)
-            buffers.received.copy_(self._network(buffers.inputs), non_blocking=True)
+            buffers.received.copy_(self._network(buffers.inputs, *more), non_blocking=True)
             self._stream.synchronize()
             return buffers.received[:count].numpy().copy()

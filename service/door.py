@@ -4,6 +4,7 @@ Every request shows its key here before anything else, and gets its id; every re
 GET without a body.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, request_id
 from service.access import Access
-from service.catalog import Served
 from service.metrics import Metrics
 from service.pages import HTML, Pages
 from service.predict import Answer, predict
 from service.problems import Overloaded, Problem, Unauthorized
 from service.request_log import RequestLog
 from service.resolve import Resolver
+from service.served import Served
 from service.settings import Settings
 from service.v2 import error as v2_error
 
@@ -34,6 +35,8 @@ ENTRY_IN_SCOPE = "calibrant.entry"
 # Where the door leaves the request's id.
 IDENTITY_IN_SCOPE = "calibrant.request_id"
 _JSON = media.JSON.encode()
+# The one query of a prediction that the doors answer; what else there may be is told apart where routes are.
+_INTERVAL = re.compile(rb"interval=([0-9.]{1,40})")
 _PREFLIGHT = b"access-control-request-method"
 # What a request is counted under whose path is no route.
 OTHER = "other"
@@ -120,8 +123,8 @@ class Door:
     async def _answer(  # noqa: PLR0913, PLR0917 - what a request is, and the ways to its client
         self, scope: Scope, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive, send: Send
     ) -> None:
-        target = None
-        if self._predicts and scope["method"] == "POST" and not scope["query_string"]:
+        target, interval = None, plain_interval(scope["query_string"])
+        if self._predicts and scope["method"] == "POST" and interval is not None:
             target = predict_target(scope["path"]) if media.is_json_both_ways(headers) else None
         if self.settings.cors_origins and b"origin" in headers:
             target = None  # the next one knows the headers that it wants
@@ -132,7 +135,7 @@ class Door:
         route, model, version = target
         try:
             served = self.resolver.served(model, version)
-            outcome: Answer | Problem = await predict(served, headers, receive, self.settings)
+            outcome: Answer | Problem = await predict(served, interval or None, headers, receive, self.settings)
         except Problem as problem:
             outcome = problem
         except ClientDisconnect:
@@ -224,6 +227,14 @@ def predict_target(path: str) -> Target | None:
         case ["", "models", model, "versions", version, "predict"] if model and version:
             return "/models/{model}/versions/{version}/predict", model, version
     return None
+
+
+def plain_interval(query: bytes) -> str | None:
+    """The interval that a query asks for, empty where there is no query; None for any other query."""
+    if not query:
+        return ""
+    found = _INTERVAL.fullmatch(query)
+    return found[1].decode() if found else None
 
 
 def _problem_reply(problem: Problem, identity: bytes, path: str) -> Reply:

@@ -13,8 +13,8 @@ from typing import TypeVar
 from starlette.types import Receive
 
 from service import body, media
-from service.catalog import Served
 from service.problems import NotAcceptable, UnsupportedMedia
+from service.served import Served
 from service.tables import csv
 from service.tables.json import PARSER_KEPT_BYTES
 from service.tables.table import Table, Values

@@ -89,6 +89,8 @@ class Metrics:
     def predicted(self, subject: Subject, entry: Entry, out_of_range: int) -> None:
         """A request's rows were predicted, so many of them out of range."""
         rows = entry.rows
+        if rows.shape[1] > len(subject.features):  # for an interval, its rank is behind them
+            rows = rows[:, :-1]
         self._predictions[subject].append(
             (entry.waited, entry.ran, entry.batch, len(rows), out_of_range, entry.arrived)
         )

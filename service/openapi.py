@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from service import media, problems
 from service.access import Access
 from service.artifact import Column
-from service.catalog import Served
 from service.problems import Problem
 from service.resolve import Resolver
+from service.served import Served
 from service.v2.documents import InferenceRequest
 from service.v2.signature import READINGS
 

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from service import media
 from service.access import HEADER as KEY_HEADER
 from service.access import Access
-from service.door import Target, predict_target
+from service.door import Target, plain_interval, predict_target
 from service.predict import TIMEOUT_HEADER, timeout_seconds
 from service.problems import Problem
 from service.settings import Settings
@@ -23,9 +23,10 @@ _HARMLESS = {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-ty
 
 @dataclass(frozen=True, slots=True)
 class PlainHead:
-    """What a known head says: whose prediction it asks for, how long its body is, and how long it may take."""
+    """What a known head says: whose prediction it asks for, in which interval, how long its body is, and its limit."""
 
     target: Target
+    interval: str | None
     content_length: int
     timeout_seconds: float
 
@@ -47,7 +48,7 @@ def plain_head(
 
     The key is among its bytes: who sends the same again has sent a good one.
     """
-    headers = dict(scope["headers"])
+    headers, interval = dict(scope["headers"]), plain_interval(scope["query_string"])
     unusual = (
         not head.startswith(b"POST ")
         or not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")  # so it ends where it seems to
@@ -56,7 +57,7 @@ def plain_head(
         or parser.get_http_version() != "1.1"
         or not parser.should_keep_alive()
         or parser.should_upgrade()
-        or b"?" in head.partition(b"\r\n")[0]
+        or interval is None
         or not headers.get(b"content-length", b"").isdigit()
         or not media.is_json_both_ways(headers)
         or not access.admits(scope["headers"])
@@ -68,4 +69,4 @@ def plain_head(
         timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
     except Problem:
         return None
-    return PlainHead(target, int(headers[b"content-length"]), timeout)
+    return PlainHead(target, interval or None, int(headers[b"content-length"]), timeout)

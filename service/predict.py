@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -11,9 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from service import body
-from service.catalog import Served
 from service.entry import Closed, Entry, Expired, Refused, Rows
 from service.features import Subject
+from service.intervals import Level
 from service.outputs import Outputs
 from service.problems import (
     MAX_FAULTS,
@@ -25,6 +26,7 @@ from service.problems import (
     Unavailable,
     WrongValues,
 )
+from service.served import Served
 from service.settings import Settings
 from service.tables.table import Places, json_places
 
@@ -45,21 +47,27 @@ class Answer:
         return b"wait;dur=%.3f, model;dur=%.3f" % (self.entry.waited * 1000, self.entry.ran * 1000)
 
 
-async def predict(served: Served, headers: Mapping[bytes, bytes], receive: Receive, settings: Settings) -> Answer:
+async def predict(
+    served: Served, interval: str | None, headers: Mapping[bytes, bytes], receive: Receive, settings: Settings
+) -> Answer:
     """Answer one request whose headers say JSON; raises Problem, or ClientDisconnect where nobody waits any more."""
     deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
+    level = served.level(interval)
     content = await body.read(receive, headers.get(b"content-length"), settings.max_body_bytes)
-    return answer(served, await settled(served, served.columns.from_json(content), deadline, receive))
+    rows = served.columns.from_json(content)
+    return answer(served, level, await settled(served, level, rows, deadline, receive))
 
 
-async def settled(served: Served, rows: Rows, deadline: float, receive: Receive, places: Places = json_places) -> Entry:
+async def settled(  # noqa: PLR0913, PLR0917 - what is asked, until when, and how to tell
+    served: Served, level: Level | None, rows: Rows, deadline: float, receive: Receive, places: Places = json_places
+) -> Entry:
     """Have the engine run the rows; raises Problem where it does not, ClientDisconnect where nobody waits any more.
 
     `places` words where a row is, for an error.
     """
     entry = Entry(rows, deadline)
     try:
-        if served.engine.submit(entry):
+        if served.submit(entry, level):
             await asyncio.sleep(0)  # the turn that runs it comes before this task's next step
         if not entry.settled:
             await _settled_or_gone(entry, receive)
@@ -108,13 +116,25 @@ def check(served: Served, entry: Entry, places: Places = json_places) -> Outputs
     return outputs
 
 
-def answer(served: Served, entry: Entry) -> Answer:
+def answer(served: Served, level: Level | None, entry: Entry) -> Answer:
     """What a settled entry says to its client; raises Problem."""
     outputs = check(served, entry)
     outside = outputs.outside(entry.start, entry.stop)
     rows = orjson.dumps(outside) if outside else b"[]"
-    body = served.json_answer % (*outputs.json_columns(entry.start, entry.stop), rows)
+    columns = outputs.json_columns(entry.start, entry.stop)
+    if level is None:
+        body = served.json_answer % (*columns, rows)
+    else:
+        body = served.json_interval_answer % (*_with_level(columns, level), rows)
     return Answer(served.subject, body, len(outside), entry)
+
+
+def _with_level(columns: list[bytes], level: Level) -> list[bytes]:
+    """Predictions, the level, then each target's bounds."""
+    count = len(columns) // 3
+    bounds = zip(columns[count : 2 * count], columns[2 * count :], strict=True)
+    stated = [orjson.dumps(level.coverage), orjson.dumps(level.guaranteed)]
+    return [*columns[:count], *stated, *chain.from_iterable(bounds)]
 
 
 def problem(error: Exception | None) -> Problem:

@@ -14,12 +14,13 @@ from starlette.types import Scope
 
 from service import request_id
 from service.bounded import BoundedConnection
-from service.catalog import Served
 from service.door import Door
 from service.entry import EngineError, Entry
+from service.intervals import Level
 from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
 from service.predict import Answer, answer
 from service.problems import Problem
+from service.served import Served
 
 # uvicorn waits twice as long before it looks whether all connections are closed.
 _LAST_REQUEST_SECONDS = 0.05
@@ -122,28 +123,30 @@ class Connection(BoundedConnection):
         try:
             _, model, version = plain.target
             served = self._door.resolver.served(model, version)
+            level = served.level(plain.interval)
             rows = served.columns.from_json(data[len(data) - plain.content_length :])
-            entry = Entry(rows, self._started + plain.timeout_seconds, partial(self._reply, plain.target[0], served))
+            reply = partial(self._reply, plain.target[0], served, level)
+            entry = Entry(rows, self._started + plain.timeout_seconds, reply)
         except Problem:
             return False
-        self._queue(served, entry)
+        self._queue(served, level, entry)
         self._entry = entry
         self._door.requests += 1
         return True
 
-    def _queue(self, served: Served, entry: Entry) -> None:
+    def _queue(self, served: Served, level: Level | None, entry: Entry) -> None:
         try:
-            served.engine.submit(entry)
+            served.submit(entry, level)
         except EngineError as error:
             # Said from here, in the next turn: another door would read all of it again, in time that the model needs.
             entry.error = error
             self.loop.call_soon(_tell, entry)
 
-    def _reply(self, route: str, served: Served, entry: Entry) -> None:
+    def _reply(self, route: str, served: Served, level: Level | None, entry: Entry) -> None:
         self._entry = None
         self._door.requests -= 1
         try:
-            outcome: Answer | Problem = answer(served, entry)
+            outcome: Answer | Problem = answer(served, level, entry)
         except Problem as problem:
             outcome = problem
         reply = self._door.reply(route, served, outcome, request_id.make(), self._started)

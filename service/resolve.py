@@ -1,8 +1,9 @@
 """From what a path names to the version that answers it, or the problem that says why none does."""
 
 from service.artifact import DEFAULT_LABEL
-from service.catalog import Model, Served, Version
+from service.catalog import Model, Version
 from service.problems import NotFound, Problem, Unavailable
+from service.served import Served
 from service.store import Store
 
 RETRY_SECONDS = 2

@@ -70,8 +70,9 @@ class Scrape:
             of = (version.model, str(version.number))
             now.add(("version_state", *of, version.state), 1)
             if version.served:
-                now.add(("queue_rows", *of), version.served.engine.queued_rows)
-                now.add(("queue_limit_rows", *of), version.served.engine.max_queue_rows)
+                engines = version.served.engines
+                now.add(("queue_rows", *of), sum(engine.queued_rows for engine in engines))
+                now.add(("queue_limit_rows", *of), sum(engine.max_queue_rows for engine in engines))
         return now
 
     def _facts(self) -> Counts:

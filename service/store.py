@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 from service import artifact
-from service.catalog import Catalog, Identity, Model, Served, Version
-from service.engine import Engine
+from service.catalog import Catalog, Identity, Model, Version
+from service.engine import Cost, Engine, Run
 from service.predictor import Predictor
+from service.served import Served
 from service.settings import Settings
 from service.signing import PublicKey
 from service.tables.json import Columns
@@ -95,7 +96,8 @@ class Store:
         for model in self.catalog.models.values():
             for version in model.versions.values():
                 if version.served:
-                    version.served.engine.close()
+                    for engine in version.served.engines:
+                        engine.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _known(self, name: str, listing: "_Listing", before: Catalog) -> Model:
@@ -158,15 +160,21 @@ class Store:
         settings = self._settings
         predictor = Predictor(artifact.read(path, self._public_key), self._device)
         columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
-        engine = Engine(
-            predictor.run,
-            predictor.warm(),
+        engine, bounding = self._engine(predictor.run, predictor.warm()), None
+        if interval := predictor.manifest.interval:
+            bounding = self._engine(predictor.run_interval, predictor.warm_interval(interval))
+        return Served(int(path.name), predictor, columns, engine, bounding)
+
+    def _engine(self, run: Run, cost: Cost) -> Engine:
+        settings = self._settings
+        return Engine(
+            run,
+            cost,
             self._worker,
             max_queue_rows=settings.max_queue_rows,
             max_loop_hold=settings.max_loop_hold_ms / 1000,
             max_wait=settings.max_wait_ms / 1000,
         )
-        return Served(int(path.name), predictor, columns, engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from training.errors import InvalidInputError
+from training.intervals import RESERVED_TARGETS
 from training.loop import Split
 from training.readings import Readings
 
@@ -48,6 +49,10 @@ def choose(readings: Readings, targets: Sequence[str], units: Mapping[str, str])
     if len(set(targets)) < len(targets):
         raise InvalidInputError("--target names a column twice")
     target_names = tuple(targets) or names[-1:]
+    if reserved := set(RESERVED_TARGETS).intersection(target_names):
+        raise InvalidInputError(
+            f"{readings.file}, line 1: a target cannot be called {min(reserved)!r}, as that stands beside the bounds"
+        )
     feature_names = tuple(name for name in names if name not in target_names)
     if not feature_names:
         raise InvalidInputError(f"{readings.file}, line 1: has no column left to be a feature")

@@ -8,9 +8,9 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Path, Request
 
-from service.catalog import Served
 from service.door import MODEL_IN_SCOPE
 from service.resolve import Resolver
+from service.served import Served
 
 DEFAULT = ""
 MODEL = "/models/{model}"

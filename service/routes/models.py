@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from service import media
 from service.artifact import Manifest
-from service.catalog import Model, Served, State, Version
+from service.catalog import Model, State, Version
 from service.resolve import Resolver
 from service.routes.chosen import ModelName, VersionReference, served_at
+from service.served import Served
 from service.store import Store
 
 _REPORT: dict[int | str, dict[str, Any]] = {200: {"content": {media.JSON: {"schema": {"type": "object"}}}}}

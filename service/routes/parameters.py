@@ -12,11 +12,11 @@ from safetensors.numpy import save
 
 from service import media
 from service.artifact import NETWORK, REPORT
-from service.catalog import Served
 from service.problems import NotFound
 from service.resolve import Resolver
 from service.routes import query
 from service.routes.chosen import served_at
+from service.served import Served
 
 Values: TypeAlias = Annotated[bool, Query(description="false leaves values and gradients out of the JSON")]
 ParameterName: TypeAlias = Annotated[str, Path(description="a parameter's name", examples=["hidden_linear.weight"])]

@@ -3,22 +3,24 @@
 import asyncio
 from functools import partial
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from service import exchange, media
-from service.catalog import Served
 from service.door import ENTRY_IN_SCOPE
 from service.entry import Entry
 from service.exchange import FEW_VALUES, Exchange
+from service.intervals import Level
 from service.metrics import Metrics
 from service.predict import TIMEOUT_HEADER, Answer, answer, settled, timeout_seconds
 from service.problems import TooLarge
 from service.resolve import Resolver
 from service.routes import query
 from service.routes.chosen import served_at
+from service.served import Served
 from service.settings import Settings
 from service.tables.table import Table, activation_columns, prediction_columns
 
@@ -38,15 +40,42 @@ _FORMS: dict[str, Any] = {
     "openapi_extra": {"requestBody": {"required": True, "content": {media.JSON: {"schema": TABLE}, **_OTHERS}}},
     "responses": {200: {"description": "As JSON; else the table, with columns behind its own", "content": _OTHERS}},
 }
+_SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+Coverage: TypeAlias = Annotated[
+    str | None,
+    WithJsonSchema(_SHARE),
+    Query(description="give bounds that hold this share of the true values, such as 0.9"),
+]
 _CONTENT_TYPES = {media.JSON: media.JSON, media.CSV: f"{media.CSV}; charset=utf-8", media.ARROW: media.ARROW}
 
 
+class Bounds(BaseModel):
+    """The bounds of one target, in the order of the rows."""
+
+    lower: list[float]
+    upper: list[float]
+
+
+class Interval(BaseModel):
+    """The share of true values that the bounds are to hold, the share that is guaranteed, and by target the bounds."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Bounds] = Field(init=False)
+
+    coverage: float
+    guaranteed: float
+
+
 class Predictions(BaseModel):
-    """Predictions by target, in the order of the rows; `out_of_range` are the rows outside what training saw."""
+    """Predictions by target, in the order of the rows; `out_of_range` are the rows outside what training saw.
+
+    There is an `interval` where one was asked for.
+    """
 
     model: str
     version: str
     predictions: dict[str, list[float]]
+    interval: Interval | SkipJsonSchema[None] = None
     out_of_range: list[int]
 
 
@@ -60,24 +89,34 @@ class Activations(BaseModel):
 
 def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
     """POST /predict and /activations for the version that the prefix names."""
-    routes = APIRouter(prefix=prefix, tags=["predictions"], dependencies=[Depends(query.only())])
+    routes = APIRouter(prefix=prefix, tags=["predictions"])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
 
-    @routes.post("/predict", summary="Predict", response_model=Predictions, **_FORMS)
-    async def predictions(served: Chosen, request: Request) -> Response:
-        """A table with the features in; predictions, and the rows that lie outside the training range, out."""
+    only_interval, no_query = [Depends(query.only("interval"))], [Depends(query.only())]
+
+    @routes.post("/predict", summary="Predict", response_model=Predictions, dependencies=only_interval, **_FORMS)
+    async def predictions(served: Chosen, request: Request, interval: Coverage = None) -> Response:
+        """A table with the features in; predictions, and the rows that lie outside the training range, out.
+
+        With `interval`, bounds too, where the version has intervals.
+        """
         headers = dict(request.headers.raw)
         deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
+        level = served.level(interval)
         forms = await exchange.agree(headers)
         table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
-        entry = await settled(served, table.rows, deadline, request.receive, table.places)
+        entry = await settled(served, level, table.rows, deadline, request.receive, table.places)
         request.scope[ENTRY_IN_SCOPE] = entry
-        written = await exchange.run(partial(_answer, served, forms, table, entry), large=table.values > FEW_VALUES)
+        written = await exchange.run(
+            partial(_answer, served, level, forms, table, entry), large=table.values > FEW_VALUES
+        )
         metrics.predicted(served.subject, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
 
-    @routes.post("/activations", summary="Every layer's output", response_model=Activations, **_FORMS)
+    @routes.post(
+        "/activations", summary="Every layer's output", response_model=Activations, dependencies=no_query, **_FORMS
+    )
     async def activations(served: Chosen, request: Request) -> Response:
         """The same table in; for each layer of the network, by name and in order, its output for every row out."""
         headers = dict(request.headers.raw)
@@ -92,9 +131,9 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
     return routes
 
 
-def _answer(served: Served, forms: Exchange, table: Table, entry: Entry) -> Answer:
+def _answer(served: Served, level: Level | None, forms: Exchange, table: Table, entry: Entry) -> Answer:
     if forms.wanted == media.JSON:
-        return answer(served, entry)
+        return answer(served, level, entry)
     own = entry.own_outputs()
     targets = [target.name for target in served.predictor.manifest.targets]
     added = prediction_columns(table, targets, own)

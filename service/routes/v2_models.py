@@ -9,22 +9,23 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from service import body, exchange, media
-from service.catalog import Served
 from service.door import ENTRY_IN_SCOPE
 from service.metrics import Metrics
 from service.predict import TIMEOUT_HEADER, Answer, settled, timeout_seconds
 from service.resolve import Resolver
 from service.routes.chosen import served_at
 from service.routes.v2 import routes
+from service.served import Served
 from service.settings import Settings
 from service.v2.error import PREFIX
 from service.v2.request import HEADER_LENGTH, read
 from service.v2.response import write
-from service.v2.signature import OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
+from service.v2.signature import BOUNDS, OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
 
 # What takes longer than about a millisecond to read or to write leaves the event loop.
 _LARGE_BYTES = 64 * 2**10
 _LARGE_ROWS = 8192
+_INTERVAL = "/parameters/interval"
 
 
 class ModelReady(BaseModel):
@@ -59,12 +60,20 @@ class OutputTensor(TensorMetadata):
     parameters: dict[Literal["binary_data_size"], int] | None = None
 
 
+class IntervalParameters(BaseModel):
+    """The coverage that was asked for, and what of it is guaranteed."""
+
+    coverage: float
+    guaranteed: float
+
+
 class InferenceResponse(BaseModel):
-    """The outputs that were asked for, and what gave them."""
+    """The outputs that were asked for, and what gave them; with an interval, its level."""
 
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: IntervalParameters | None = None
     outputs: list[OutputTensor]
 
 
@@ -86,7 +95,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
 
     @models.get(path, summary="A model's tensors")
     async def metadata(served: Chosen) -> ModelMetadata:
-        """One input of all features, and the outputs that are given where none is asked for by name."""
+        """One input of all features, and the outputs; bounds come with the request's parameter `interval`."""
         versions = resolver.model(served.model).versions.values()
         ready = [str(version.number) for version in versions if version.served]
         return _metadata(served.model, ready, _signature(served, settings))
@@ -114,10 +123,11 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         work = partial(read, content, headers.get(HEADER_LENGTH), signature)
         inference = await exchange.run(work, large=len(content) > _LARGE_BYTES)
         deadline = started + min(timeout, inference.timeout_seconds or timeout)
-        entry = await settled(served, inference.rows, deadline, request.receive)
+        level = served.level(inference.interval, _INTERVAL)
+        entry = await settled(served, level, inference.rows, deadline, request.receive)
         request.scope[ENTRY_IN_SCOPE] = entry
         outputs = entry.own_outputs()
-        answering = partial(write, inference, signature, served.model, str(served.number), outputs)
+        answering = partial(write, inference, signature, served.model, str(served.number), level, outputs)
         written = await exchange.run(answering, large=len(outputs) > _LARGE_ROWS)
         answer = Answer(served.subject, written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
         metrics.predicted(served.subject, entry, answer.out_of_range)
@@ -127,6 +137,7 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
 
 
 def _metadata(model: str, versions: list[str], signature: Signature) -> ModelMetadata:
+    bounds = BOUNDS if signature.has_intervals else ()
     return ModelMetadata(
         name=model,
         versions=versions,
@@ -135,13 +146,15 @@ def _metadata(model: str, versions: list[str], signature: Signature) -> ModelMet
         outputs=[
             TensorMetadata(name=PREDICTIONS, datatype="FP32", shape=[-1, len(signature.targets)]),
             TensorMetadata(name=OUT_OF_RANGE, datatype="BOOL", shape=[-1]),
+            *(TensorMetadata(name=bound, datatype="FP32", shape=[-1, len(signature.targets)]) for bound in bounds),
         ],
     )
 
 
 def _signature(served: Served, settings: Settings) -> Signature:
     targets = tuple(target.name for target in served.predictor.manifest.targets)
-    return Signature(served.columns.names, targets, settings.max_rows)
+    has_intervals = served.predictor.manifest.interval is not None
+    return Signature(served.columns.names, targets, settings.max_rows, has_intervals)
 
 
 def _response(answer: Answer, header_length: int | None) -> Response:

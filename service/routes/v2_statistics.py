@@ -8,12 +8,12 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from service.catalog import Served
 from service.executions import Timed
 from service.metrics import Metrics
 from service.resolve import Resolver
 from service.routes.chosen import ModelName, VersionReference
 from service.routes.v2 import routes
+from service.served import Served
 from service.store import Store
 
 

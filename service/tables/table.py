@@ -62,11 +62,15 @@ def blocks(count: int) -> Iterator[slice]:
 def prediction_columns(table: Table, targets: Sequence[str], outputs: Outputs) -> dict[str, Values]:
     """What an answer has behind the table's own columns; raises WrongValues where a name is taken.
 
-    A target whose name the table has, such as what was measured, is answered as ``predicted_<target>``.
+    A target whose name the table has, such as what was measured, is answered as ``predicted_<target>``. Behind it are
+    its bounds, ``<target>_lower`` and ``<target>_upper``, where there are any.
     """
     columns: list[tuple[str, Values]] = []
-    for target, values in zip(targets, outputs.predictions.T, strict=True):
-        columns.append((f"predicted_{target}" if target in table.names else target, values))
+    values, count = outputs.predictions.T, len(targets)
+    for at, target in enumerate(targets):
+        # All predictions are before all lower bounds, and these before all upper ones.
+        named = zip((target, f"{target}_lower", f"{target}_upper"), values[at::count], strict=False)
+        columns += [(f"predicted_{name}" if name in table.names else name, column) for name, column in named]
     columns.append((OUT_OF_RANGE, outputs.out_of_range))
     return _free(table, columns)
 

@@ -100,12 +100,16 @@ class WantedTensor(_Document):
 
 
 class RequestParameters(_Document):
-    """Whether outputs are wanted as bytes, and how many microseconds the answer may take; 0 is no limit of its own."""
+    """Whether outputs are wanted as bytes, how many microseconds the answer may take, and the coverage of its interval.
+
+    A timeout of 0 is no limit of its own; `interval` is between 0 and 1.
+    """
 
     unsupported = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 
     binary_data_output: bool | None = None
     timeout: Annotated[int, Field(ge=0)] | None = None
+    interval: float | None = None
 
 
 class InferenceRequest(_Document):

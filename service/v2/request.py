@@ -12,7 +12,7 @@ from service.entry import Rows
 from service.problems import NotParseable, TooLarge, WrongValues, pointer
 from service.v2 import tensors
 from service.v2.documents import InferenceRequest, InputTensor
-from service.v2.signature import DEFAULT_OUTPUTS, READINGS, Signature
+from service.v2.signature import BOUNDS, DEFAULT_OUTPUTS, READINGS, Signature
 
 HEADER_LENGTH = b"inference-header-content-length"
 
@@ -29,13 +29,14 @@ class Wanted:
 class Inference:
     """Rows ``[N, features]``, the outputs that are wanted of them, and what else the request says.
 
-    `id` is echoed; `timeout_seconds` is 0 where the request names none.
+    `id` is echoed; `timeout_seconds` is 0 where the request names none; `interval` is the coverage of one, as text.
     """
 
     rows: Rows
     wanted: tuple[Wanted, ...]
     id: str | None = None
     timeout_seconds: float = 0.0
+    interval: str | None = None
 
 
 def read(content: bytes, header_length: bytes | None, signature: Signature) -> Inference:
@@ -69,6 +70,7 @@ def _read(header: bytes, rest: memoryview, signature: Signature) -> Inference:
         tuple(_wanted(document, signature)),
         document.id,
         (parameters.timeout or 0) / 1_000_000 if parameters else 0.0,
+        None if parameters is None or parameters.interval is None else repr(parameters.interval),
     )
 
 
@@ -138,14 +140,18 @@ def _values(inputs: Sequence[InputTensor], rest: memoryview) -> Iterator[Rows]:
 
 def _wanted(document: InferenceRequest, signature: Signature) -> Iterator[Wanted]:
     binary = bool(document.parameters and document.parameters.binary_data_output)
+    with_bounds = bool(document.parameters and document.parameters.interval is not None)
     seen: set[str] = set()
     for at, output in enumerate(document.outputs or ()):
         if output.name not in signature.outputs:
             raise WrongValues(f"/outputs/{at}/name is none of {', '.join(signature.outputs)}")
         if output.name in seen:
             raise WrongValues(f"/outputs/{at}/name: {output.name} is asked for twice")
+        if output.name in BOUNDS and not with_bounds and signature.has_intervals:
+            raise WrongValues(f"/outputs/{at}/name: {output.name} needs the request's parameter interval")
         seen.add(output.name)
         own = output.parameters.binary_data if output.parameters else None
         yield Wanted(output.name, binary if own is None else own)
     if not document.outputs:
-        yield from (Wanted(name, binary) for name in DEFAULT_OUTPUTS)
+        names = (*DEFAULT_OUTPUTS, *BOUNDS) if with_bounds else DEFAULT_OUTPUTS
+        yield from (Wanted(name, binary) for name in names)

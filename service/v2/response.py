@@ -6,9 +6,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service.intervals import Level
 from service.outputs import Outputs
 from service.v2.request import Inference
-from service.v2.signature import OUT_OF_RANGE, PREDICTIONS, Signature
+from service.v2.signature import BOUNDS, OUT_OF_RANGE, PREDICTIONS, Signature
+
+# What lies side by side in a batch's outputs, so many columns of each as there are targets.
+_PARTS = (PREDICTIONS, *BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,9 @@ class Written:
     header_length: int | None
 
 
-def write(inference: Inference, signature: Signature, model: str, version: str, outputs: Outputs) -> Written:
+def write(  # noqa: PLR0913, PLR0917 - what was asked, of whom, and what came of it
+    inference: Inference, signature: Signature, model: str, version: str, level: Level | None, outputs: Outputs
+) -> Written:
     """The outputs that are wanted, in the order in which they are."""
     tensors: list[dict[str, object]] = []
     behind: list[memoryview] = []
@@ -34,14 +40,18 @@ def write(inference: Inference, signature: Signature, model: str, version: str, 
     whose: dict[str, object] = {"model_name": model, "model_version": version}
     if inference.id is not None:
         whose["id"] = inference.id
+    if level is not None:
+        whose["parameters"] = {"coverage": level.coverage, "guaranteed": level.guaranteed}
     header = orjson.dumps(whose | {"outputs": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)
     return Written(b"".join([header, *behind]), len(header)) if behind else Written(header, None)
 
 
 def _tensor(name: str, signature: Signature, outputs: Outputs) -> tuple[str, NDArray[np.generic]]:
     """An output's datatype and values, which are row-major and little-endian."""
-    if name == PREDICTIONS:
-        return "FP32", np.ascontiguousarray(outputs.predictions)
+    count = len(signature.targets)
+    if name == PREDICTIONS or (name in BOUNDS and signature.has_intervals):
+        first = _PARTS.index(name) * count
+        return "FP32", np.ascontiguousarray(outputs.predictions[:, first : first + count])
     if name == OUT_OF_RANGE:
         return "BOOL", np.ascontiguousarray(outputs.out_of_range)
     return "FP32", np.ascontiguousarray(outputs.predictions[:, signature.targets.index(name)])

@@ -1,4 +1,4 @@
-"""Triton's own client, unmodified and with its defaults, against a running service of the thermometer.
+"""Triton's own client, unmodified and with its defaults, against a service of a thermometer with intervals.
 
 ``python triton_client.py URL``, in the environment of triton_client.txt. Ends with status 0 when all of it holds.
 """
@@ -38,7 +38,7 @@ def check_metadata(client: Any) -> None:
     metadata = client.get_model_metadata(MODEL)
     assert client.get_model_metadata(MODEL, "1") == metadata
     assert metadata["inputs"] == [{"name": "readings", "datatype": "FP32", "shape": [-1, 1]}]
-    assert [output["name"] for output in metadata["outputs"]] == ["predictions", "out_of_range"]
+    assert [output["name"] for output in metadata["outputs"]][:2] == ["predictions", "out_of_range"]
     state = {"name": MODEL, "version": "1", "state": "READY", "reason": ""}
     assert client.get_model_repository_index() == [state]
 
@@ -76,6 +76,20 @@ def check_ways(client: Any, predictions: Any) -> None:
     many = np.tile(ROWS, (333_333, 1))
     found = client.infer(MODEL, [readings(many)]).as_numpy("predictions")
     assert np.allclose(found, np.tile(predictions, (333_333, 1)), rtol=1e-6, atol=1e-6)
+
+
+def check_interval(client: Any, predictions: Any) -> None:
+    """Bounds come where the request's parameters ask for an interval, and only then."""
+    names = [output["name"] for output in client.get_model_metadata(MODEL)["outputs"]]
+    assert names == ["predictions", "out_of_range", "lower", "upper"]
+    result = client.infer(MODEL, [readings()], parameters={"interval": 0.9})
+    assert result.get_response()["parameters"]["coverage"] == 0.9
+    assert (result.as_numpy("lower") <= predictions).all()
+    assert (predictions <= result.as_numpy("upper")).all()
+    wanted = [triton.InferRequestedOutput("upper", binary_data=False)]
+    one = client.infer(MODEL, [readings()], outputs=wanted, parameters={"interval": 0.9})
+    assert np.array_equal(one.as_numpy("upper"), result.as_numpy("upper"))
+    assert client.infer(MODEL, [readings()]).as_numpy("lower") is None
 
 
 def check_statistics(client: Any) -> None:
@@ -133,6 +147,7 @@ def main() -> None:
         check_health(client)
         check_metadata(client)
         predictions = check_inference(client)
+        check_interval(client, predictions)
         check_ways(client, predictions)
         check_statistics(client)
         check_errors(client)

@@ -5,7 +5,8 @@ import subprocess
 import venv
 from pathlib import Path
 
-from running import Running
+from left_out import fit, published
+from running import serving
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "tests" / "clients" / "triton_client.py"
@@ -24,9 +25,11 @@ def environment() -> Path:
     return python
 
 
-def test_tritonclient_works_unchanged(service: Running) -> None:
-    """Health, metadata, inference in every form, statistics, the index, errors: what tests/clients/ asserts."""
-    done = subprocess.run(
-        [environment(), "-I", CLIENT, service.url], capture_output=True, text=True, timeout=120, check=False
-    )
+def test_tritonclient_works_unchanged(tmp_path: Path) -> None:
+    """Health, metadata, inference in every form, intervals, statistics, the index, errors: as tests/clients/ has it."""
+    published(tmp_path, fit())
+    with serving(tmp_path) as running:
+        running.until_ready()
+        command = [str(environment()), "-I", str(CLIENT), running.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -98,6 +98,21 @@ def test_a_column_constant_in_the_rows_drawn_is_refused(command: Command, tmp_pa
     assert "readings.csv, column 'a': is constant in the rows drawn for training; try a lower" in refused
 
 
+@pytest.mark.parametrize("name", ["coverage", "guaranteed"])
+def test_a_target_cannot_have_the_name_of_what_stands_beside_it(
+    name: str, command: Command, tmp_path: Path, table: Write
+) -> None:
+    """An answer's interval has its level beside the targets; as a feature's, the name is free."""
+    data = table(f"x,{name}\n1,2\n2,3\n3,5\n")
+    status, _, error = command("fit", "--data", data, "--artifacts", tmp_path / "artifacts")
+    assert status == 2
+    assert error.startswith(f"error: readings.csv, line 1: a target cannot be called {name!r}")
+    status, _, error = command(
+        "fit", "--data", data, "--target", "x", "--epochs", 1, "--validation-fraction", 0, "--artifacts", tmp_path / "a"
+    )
+    assert status == 0, error
+
+
 def test_a_diverging_run_names_the_epoch_and_publishes_nothing(command: Command, tmp_path: Path) -> None:
     """Status 1, the error is the last line, and there is no artifact."""
     flags = ["--hidden", 0, "--learning-rate", 1e6, "--epochs", 500]
