@@ -134,6 +134,7 @@ def losses(version: Version) -> Figure:
         # A loss may be exactly 0, and a curve of one epoch is a point.
         values = torch.tensor(curve)[kept].clamp(min=1e-12)
         axes.plot(kept + 1, values, label=name, marker="." if len(kept) == 1 else "")
-    axes.set(xlabel="epoch", ylabel="loss (mean squared error, scaled targets)", yscale="log")
+    unit = "epoch" if "epochs" in version.manifest.training.recipe else "step"
+    axes.set(xlabel=unit, ylabel="loss (mean squared error, scaled targets)", yscale="log")
     axes.legend()
     return figure

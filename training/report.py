@@ -20,9 +20,12 @@ from training.record import as_flag
 
 PAGE = "report.html"
 _SHOWN_VALUES = 64
+_FLAGS = (
+    "recipe", "hidden", "activation", "optimizer", "learning_rate", "epochs", "validation_fraction", "device",
+)  # fmt: skip
 _CAPTIONS = {
     "fit.svg": "What it learned from, and what it answers",
-    "loss.svg": "The losses of each epoch",
+    "loss.svg": "The losses while it learned",
     "residuals.svg": "Residuals, reading less prediction: against the prediction, and by their quantiles",
     "neurons.svg": "The hidden neurons: their outputs, what each adds, and these added up, largest first",
 }
@@ -95,13 +98,13 @@ def _parameter(name: str, value: Tensor) -> dict[str, object]:
 
 
 def _command(manifest: artifact.Manifest) -> str:
-    """The command that makes the network again; a recipe has the flags of `fit` for keys."""
+    """The command that makes the network again, of what the recipe holds that is a flag of `fit`."""
     training = manifest.training
     words = ["--data", training.data.file, "--model", manifest.model]
     for target in manifest.targets:
         words += ["--target", target.name]
     for column in (*manifest.features, *manifest.targets):
         words += ["--unit", f"{column.name}={column.unit}"] if column.unit else []
-    for name, value in training.recipe.items():
+    for name, value in ((name, training.recipe[name]) for name in _FLAGS if name in training.recipe):
         words += [f"--{name.replace('_', '-')}", as_flag(value)]
     return shlex.join(["python", "-m", "training", "fit", *words, "--seed", str(training.seed)])
