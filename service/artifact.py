@@ -4,7 +4,7 @@ Owns the layout, the order of the checks, and every call into ``torch.jit``. Kno
 imports this module alone, so that writer and reader keep one contract.
 
     <artifacts>/<model>/<version>/      immutable; versions are integers counting from 1
-        manifest.json  network.pt  report.json  *.svg  manifest.sig
+        manifest.json  network.pt  report.json  report.html  *.svg  manifest.sig
     <artifacts>/<model>/labels/<label>  a file that holds a version's number
     <artifacts>/default_model.txt       the name of the model that was published first
 """

@@ -81,4 +81,4 @@ def stacked(others: Sequence[Network]) -> list[tuple[torch.Tensor, torch.Tensor]
 def published(artifacts: Path, fits: LeftOutFits, model: str = "thermometer") -> Path:
     """One more version of the model."""
     assert isinstance(fits.run.network, NetworkWithIntervals)
-    return publish.publish(artifacts, model, record.files(fits.run, model, {}))
+    return publish.publish(artifacts, model, record.files(fits.run, model))

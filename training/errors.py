@@ -3,7 +3,8 @@
 TrainingError
 ├── InvalidInputError    2   something that was given cannot be used: readings, a flag, a directory
 ├── DivergedError        1   the run itself failed
-└── UnverifiedError      1   a version is not what the owner of a key signed
+├── UnverifiedError      1   a version is not what the owner of a key signed
+└── LimitError           3   a version is not as good as it has to be
 """
 
 from typing import ClassVar
@@ -31,6 +32,12 @@ class UnverifiedError(TrainingError):
     """A version that a service with the given public key would not load; the message says why."""
 
     status = 1
+
+
+class LimitError(TrainingError):
+    """A version's measure lies beyond the limit that was given for it; the message says which, and by how much."""
+
+    status = 3
 
 
 def from_os(path: object, error: OSError) -> InvalidInputError:

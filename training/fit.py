@@ -8,19 +8,18 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from service import artifact
-from training import automatic, dataset, pictures, publish, readings, record, signing, textbook
+from training import dataset, publish, readings, record, report, signing, svg, tensorboard
 from training.errors import InvalidInputError
+from training.recipes import Recipe
 
 THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
 THERMOMETER_UNITS: Final[Mapping[str, str]] = {"fahrenheit": "degF", "celsius": "degC"}
-
-Recipe: TypeAlias = automatic.Recipe | textbook.Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class Job:
     artifacts: Path
     key: Path | None
     report: bool
+    tensorboard: Path | None
 
 
 def fit(job: Job) -> Path:
@@ -49,16 +49,21 @@ def fit(job: Job) -> Path:
     device = _device(job.device)
     key = signing.private_key(job.key) if job.key else None
     if job.report:
-        pictures.require()
+        svg.require("--report")
+    if job.tensorboard:
+        tensorboard.require()
+        publish.check_writable(job.tensorboard, model)
     publish.check_writable(job.artifacts, model)
     units = job.units if job.data else {**THERMOMETER_UNITS, **job.units}
     data = dataset.choose(readings.read(path), job.targets, units)
     run = job.recipe.run(data, job.seed, device)
     _print_errors(run)
-    contents = record.files(run, model, pictures.draw(run) if job.report else {})
+    contents = record.files(run, model, report.files if job.report else None)
     if key:
         contents[artifact.SIGNATURE] = key.sign(contents[artifact.MANIFEST])
     directory = publish.publish(job.artifacts, model, contents)
+    if job.tensorboard:
+        tensorboard.write(job.tensorboard / model / directory.name, run)
     _print_how_to_serve(directory, run)
     return directory
 

@@ -1,129 +1,140 @@
-"""The pictures of ``fit --report``, as SVG bytes; the same run gives the same bytes.
+"""The pictures of a version: what it learned from, what it answers, how it came to that, and how far off it is.
 
-Owns how a run looks. matplotlib is an extra, so it is imported only here, and only when a picture is asked for.
+Drawn from what the artifact holds, so that any version can be drawn at any time.
 """
 
 from __future__ import annotations
 
-import io
-from importlib import util
+from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
-from training.errors import InvalidInputError
+from service import artifact
+from training import bounds, svg
 from training.record import spread_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from torch import Tensor
-
-    from training.record import Run
 
 _CURVE_POINTS = 400
 _DRAWN_ROWS = 1_000
 _MARGIN = 0.05
 
 
-def require() -> None:
-    """Raise InvalidInputError when matplotlib is not installed."""
-    if util.find_spec("matplotlib") is None:
-        raise InvalidInputError("--report needs matplotlib: pip install 'calibrant[plots]'")
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version's manifest and training record, parsed, and its network on the CPU."""
+
+    manifest: artifact.Manifest
+    report: artifact.Report
+    network: nn.Module
+
+    def columns(self, table: str, names: tuple[artifact.Column, ...]) -> Tensor:
+        """Columns ``[rows, columns]`` of the record's `readings`, `predictions` or `residuals`."""
+        held = getattr(self.report, table)
+        return torch.tensor([held[column.name] for column in names]).T
+
+    def over_range(self) -> Tensor:
+        """The range of the record's first feature, and a little more on both sides: ``[points, 1]``."""
+        feature = self.columns("readings", self.manifest.features[:1])
+        low, high = float(feature.min()), float(feature.max())
+        margin = _MARGIN * (high - low)
+        return torch.linspace(low - margin, high + margin, _CURVE_POINTS).unsqueeze(1)
+
+    def validation(self) -> Tensor:
+        """Which of the record's rows were for validation: bool ``[rows]``."""
+        return torch.isin(torch.tensor(self.report.rows), torch.tensor(self.report.validation_rows))
 
 
-def draw(run: Run) -> dict[str, bytes]:
-    """The pictures by file name: fit and loss always, the hidden neurons where there are some and one feature."""
-    one_feature = len(run.dataset.feature_names) == 1
-    pictures = {"fit.svg": _fit_curve(run) if one_feature else _fit_scatter(run), "loss.svg": _loss(run)}
-    if one_feature and len(list(run.network.children())) > 1:
-        pictures["neurons.svg"] = _neurons(run)
-    return {name: _svg(figure) for name, figure in pictures.items()}
+def label(column: artifact.Column) -> str:
+    """A column's name and unit, for an axis."""
+    return svg.text(f"{column.name} ({column.unit})" if column.unit else column.name)
 
 
-def _fit_curve(run: Run) -> Figure:
-    data, (x, curve) = run.dataset, _over_range(run)
-    features, targets, outputs = _drawn(run)
-    figure, panels = _panels(len(data.target_names))
-    for position, (axes, name) in enumerate(zip(panels, data.target_names, strict=True)):
-        axes.plot(x[:, 0], curve[:, position], color="0.6", zorder=1)
-        axes.plot(features[:, 0], targets[:, position], "o", mfc="none", color="C0", label="readings")
-        axes.plot(features[:, 0], outputs[:, position], "x", color="C3", label="network at the readings")
-        axes.set(xlabel=_label(run, data.feature_names[0]), ylabel=_label(run, name))
+def fit(version: Version) -> Figure:
+    """The readings and the network's curve; with several features, prediction against reading."""
+    features, targets = version.manifest.features, version.manifest.targets
+    figure, panels = svg.panels(len(targets))
+    for position, (axes, target) in enumerate(zip(panels, targets, strict=True)):
+        if len(features) == 1:
+            _draw_curve(axes, version, position)
+            axes.set(xlabel=label(features[0]), ylabel=label(target))
+        else:
+            _draw_against_readings(axes, version, position)
+            axes.set(xlabel=f"{label(target)}, reading", ylabel=f"{label(target)}, network")
         axes.legend()
     return figure
 
 
-def _fit_scatter(run: Run) -> Figure:
-    _, targets, outputs = _drawn(run)
-    figure, panels = _panels(len(run.dataset.target_names))
-    for position, (axes, name) in enumerate(zip(panels, run.dataset.target_names, strict=True)):
-        axes.axline((float(targets[0, position]),) * 2, slope=1, color="0.6", zorder=1)
-        axes.plot(targets[:, position], outputs[:, position], "x", color="C3")
-        axes.set(xlabel=f"{_label(run, name)}, reading", ylabel=f"{_label(run, name)}, network")
+def _draw_curve(axes: Axes, version: Version, position: int) -> None:
+    x = version.over_range()
+    with torch.no_grad():
+        axes.plot(x[:, 0], version.network(x)[:, position], color="0.4", label="network", zorder=1)
+        for level, rank in bounds.ranks(version.manifest).items():
+            lower, upper = (bound[:, position] for bound in bounds.bounds(version.network, x, rank))
+            axes.fill_between(
+                x[:, 0], lower, upper, color="C2", alpha=0.15, lw=0, label=f"interval, {level} %", zorder=0
+            )
+    readings = version.columns("readings", version.manifest.targets)[:, position]
+    draw_rows(axes, version, version.columns("readings", version.manifest.features)[:, 0], readings)
+
+
+def _draw_against_readings(axes: Axes, version: Version, position: int) -> None:
+    readings, predictions = (
+        version.columns(table, version.manifest.targets)[:, position] for table in ("readings", "predictions")
+    )
+    axes.axline((float(readings[0]),) * 2, slope=1, color="0.6", zorder=1)
+    draw_rows(axes, version, readings, predictions)
+
+
+def residuals(version: Version) -> Figure:
+    """Residual against prediction, and the residuals' quantiles against those of a normal distribution."""
+    targets = version.manifest.targets
+    figure, panels = svg.panels(len(targets), 2)
+    predictions, off = (version.columns(table, targets) for table in ("predictions", "residuals"))
+    for position, target in enumerate(targets):
+        against, quantiles = panels[2 * position : 2 * position + 2]
+        against.axhline(0, color="0.6", zorder=1)
+        draw_rows(against, version, predictions[:, position], off[:, position])
+        against.set(xlabel=f"{label(target)}, network", ylabel="residual")
+        against.legend()
+        _draw_quantiles(quantiles, off[:, position].double())
     return figure
 
 
-def _loss(run: Run) -> Figure:
-    figure, (axes,) = _panels(1)
-    for name, curve in (("training", run.curves.training), ("validation", run.curves.validation)):
-        if curve is not None:
-            values = curve.cpu()
-            kept = spread_rows(len(values), _DRAWN_ROWS)
-            # A loss may be exactly 0, and a curve of one epoch is a point.
-            axes.plot(kept + 1, values[kept].clamp(min=1e-12), label=name, marker="." if len(kept) == 1 else "")
-    axes.set(xlabel="epoch", ylabel="loss (mean squared error, scaled targets)", yscale="log")
+def _draw_quantiles(axes: Axes, residuals: Tensor) -> None:
+    count = len(residuals)
+    normal = torch.tensor([NormalDist().inv_cdf((rank + 0.5) / count) for rank in range(count)])
+    kept = spread_rows(count, _DRAWN_ROWS)
+    line = residuals.mean() + normal[[0, -1]] * residuals.std(correction=0)
+    axes.plot(normal[[0, -1]], line, color="0.6", zorder=1, label="normal")
+    axes.plot(normal[kept], residuals.sort().values[kept], "o", mfc="none", ms=4, color="C0", label="residuals")
+    axes.set(xlabel="quantile of the normal distribution", ylabel="quantile of the residuals")
+    axes.legend()
+
+
+def draw_rows(axes: Axes, version: Version, x: Tensor, y: Tensor) -> None:
+    """A mark for each row of the record, and another one for those of validation."""
+    validation = version.validation()
+    for name, rows, style in (("training", ~validation, "oC0"), ("validation", validation, "sC3")):
+        if count := int(rows.sum()):
+            kept = spread_rows(count, _DRAWN_ROWS)
+            axes.plot(x[rows][kept], y[rows][kept], style, mfc="none", ms=4, label=f"{name} readings")
+
+
+def losses(version: Version) -> Figure:
+    """The loss curves."""
+    figure, (axes,) = svg.panels(1)
+    for name, curve in version.report.losses.items():
+        kept = spread_rows(len(curve), _DRAWN_ROWS)
+        # A loss may be exactly 0, and a curve of one epoch is a point.
+        values = torch.tensor(curve)[kept].clamp(min=1e-12)
+        axes.plot(kept + 1, values, label=name, marker="." if len(kept) == 1 else "")
+    unit = "epoch" if "epochs" in version.manifest.training.recipe else "step"
+    axes.set(xlabel=unit, ylabel="loss (mean squared error, scaled targets)", yscale="log")
     axes.legend()
     return figure
-
-
-def _neurons(run: Run) -> Figure:
-    x, _ = _over_range(run)
-    with torch.no_grad():
-        outputs = run.network.activations(x)
-    hidden = {name: output for name, output in outputs.items() if name.startswith("hidden_activation")}
-    figure, panels = _panels(len(hidden))
-    for axes, (name, output) in zip(panels, hidden.items(), strict=True):
-        axes.plot(x[:, 0], output)
-        axes.set(xlabel=_label(run, run.dataset.feature_names[0]), ylabel=name)
-    return figure
-
-
-def _over_range(run: Run) -> tuple[Tensor, Tensor]:
-    features = run.dataset.features[:, 0]
-    low, high = float(features.min()), float(features.max())
-    margin = _MARGIN * (high - low)
-    x = torch.linspace(low - margin, high + margin, _CURVE_POINTS).unsqueeze(1)
-    with torch.no_grad():
-        return x, run.network(x)
-
-
-def _drawn(run: Run) -> tuple[Tensor, Tensor, Tensor]:
-    kept = spread_rows(len(run.dataset.features), _DRAWN_ROWS)
-    features = run.dataset.features[kept]
-    with torch.no_grad():
-        return features, run.dataset.targets[kept], run.network(features)
-
-
-def _label(run: Run, name: str) -> str:
-    text = f"{name} ({run.dataset.units[name]})" if name in run.dataset.units else name
-    # A dollar sign would start a formula.
-    return text.replace("$", r"\$")
-
-
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-
-    figure = Figure(figsize=(7, 4.5 * count), layout="constrained")
-    panels = figure.subplots(count, squeeze=False)
-    return figure, list(panels[:, 0])
-
-
-def _svg(figure: Figure) -> bytes:
-    import matplotlib as mpl  # noqa: PLC0415 - an extra
-
-    buffer = io.BytesIO()
-    # Without these two, identifiers are random and the time is written into the file.
-    with mpl.rc_context({"svg.hashsalt": "calibrant"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service import artifact
+from training import versions
 from training.errors import InvalidInputError, from_os
 
 _STAGING = ".publishing-"
@@ -46,23 +47,12 @@ def publish(artifacts: Path, model: str, contents: Mapping[str, bytes]) -> Path:
         raise from_os(error.filename or directory, error) from error
 
 
-def existing(artifacts: Path, model: str, version: int) -> Path:
-    """The directory of a version that is there; raises InvalidInputError where it is not, or where no model can be."""
-    directory = artifacts / _named(model)
-    try:
-        if version not in artifact.versions(directory):
-            raise InvalidInputError(f"{directory / str(version)}: there is no such version")
-    except OSError as error:
-        raise from_os(directory, error) from error
-    return directory / str(version)
-
-
 def set_label(artifacts: Path, model: str, label: str, version: int) -> None:
     """Make `label` a name of an existing version; a reader sees the old one or the new one, never neither.
 
     Raises InvalidInputError for a name that cannot be one, a version that is not there, and what the system refuses.
     """
-    path = existing(artifacts, model, version).parent / artifact.LABELS / _named(label)
+    path = versions.existing(artifacts, model, version).parent / artifact.LABELS / versions.named(label)
     directory = path.parents[1]
     try:
         with _locked(directory):
@@ -83,12 +73,6 @@ def add(version: Path, name: str, content: bytes) -> None:
             _replace(version / name, content)
     except OSError as error:
         raise from_os(error.filename or version, error) from error
-
-
-def _named(name: str) -> str:
-    if not artifact.is_name(name):
-        raise InvalidInputError(f"{name!r}: must be lower-case letters, digits, _ and -, a letter first")
-    return name
 
 
 def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:

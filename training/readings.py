@@ -7,7 +7,7 @@ import csv
 import hashlib
 import io
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _SPREAD_MIN, _SPREAD_MAX = 1e-30, 1e30
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """A table of readings: `values` is ``[rows, columns]`` float32, finite, and no column of it is constant."""
+    """A table of readings: `values` is ``[rows, columns]`` float32, and finite."""
 
     file: str
     sha256: str
@@ -35,17 +35,56 @@ class Readings:
 
 
 def read(path: Path) -> Readings:
-    """Read a UTF-8 CSV file: a line of column names, then numbers, separated by commas or by semicolons.
+    """Read a UTF-8 CSV file to learn from: a line of column names, then numbers, separated by commas or by semicolons.
 
-    Raises InvalidInputError, which names the file, and the line and the column where the trouble has them.
+    At least two rows, and no constant column. Raises InvalidInputError, which names the file, and the line and the
+    column where the trouble has them.
     """
+    content = _content(path)
+    table = _Table(path, _decode(path, content))
+    table.check_names()
+    readings = _readings(path, content, table, table.names)
+    if len(readings.values) < 2:
+        raise InvalidInputError(
+            f"{path}: has {_count(len(readings.values), 'row')} of readings, and at least 2 are needed"
+        )
+    _check_spreads(path, readings)
+    return readings
+
+
+def read_columns(path: Path, names: Sequence[str]) -> Readings:
+    """Read the columns of these names, in this order, and pass over whatever else such a file holds.
+
+    At least one row. Raises InvalidInputError as `read` does.
+    """
+    content = _content(path)
+    table = _Table(path, _decode(path, content))
+    table.check_has(names)
+    readings = _readings(path, content, table, tuple(names))
+    if not len(readings.values):
+        raise InvalidInputError(f"{path}: has no rows of readings")
+    return readings
+
+
+def _readings(path: Path, content: bytes, table: "_Table", names: tuple[str, ...]) -> Readings:
+    return Readings(path.name, hashlib.sha256(content).hexdigest(), names, table.values(names))
+
+
+def _check_spreads(path: Path, readings: Readings) -> None:
+    spreads = readings.values.std(axis=0, dtype=np.float64)
+    for name, spread in zip(readings.names, spreads, strict=True):
+        where = f"{path}, column {name!r}"
+        if spread == 0:
+            raise InvalidInputError(f"{where}: is constant, so nothing can be learned from it")
+        if not _SPREAD_MIN < spread < _SPREAD_MAX:
+            raise InvalidInputError(f"{where}: varies by about {spread:.1g}, which float32 cannot scale")
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise from_os(path, error) from error
-    table = _Table(path, _decode(path, content))
-    values = table.values()
-    return Readings(path.name, hashlib.sha256(content).hexdigest(), table.names, values)
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -60,44 +99,50 @@ def _decode(path: Path, content: bytes) -> str:
 
 
 class _Table:
-    """A CSV text that is being read; it remembers the line of each row, for the messages."""
+    """A CSV text that is being read; its messages name the line."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
-        self._delimiter, self.names = self._header(text)
         self._text = text
-        self._lines = array("q")
+        # The delimiter is the one that finds more columns in the first line.
+        headers = {delimiter: _first_row(text, delimiter) for delimiter in _DELIMITERS}
+        self._delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
+        self.names = tuple(name.strip() for name in headers[self._delimiter])
 
-    def values(self) -> npt.NDArray[np.float32]:
-        """All rows, checked."""
+    def check_names(self) -> None:
+        """Raise InvalidInputError unless every column has a usable name of its own."""
+        if all(map(_is_number, self.names)):
+            raise self._error(1, "must hold the names of the columns")
+        for position, name in enumerate(self.names, start=1):
+            if not name or len(name) > _NAME_MAX_LENGTH or not name.isprintable():
+                message = f"the name of column {position} must be 1 to {_NAME_MAX_LENGTH} printable characters"
+                raise self._error(1, message)
+        self.check_has(self.names)
+
+    def check_has(self, names: Sequence[str]) -> None:
+        """Raise InvalidInputError unless there is one column of each name."""
+        for name in names:
+            if name not in self.names:
+                raise self._error(1, f"has no column {name!r}; its columns are {_listed(self.names)}")
+            if self.names.count(name) > 1:
+                raise self._error(1, "two columns have this name", name)
+
+    def values(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The columns of these names ``[rows, columns]``, checked."""
         width = len(self.names)
-        numbers = array("d")
+        positions = [self.names.index(name) for name in names]
+        lines, numbers = array("q"), array("d")
         for line, row in self._rows():
             if len(row) != width:
                 raise self._error(line, f"has {_count(len(row), 'value')} for {_count(width, 'column')}")
             try:
-                numbers.extend(map(_number, row))
+                numbers.extend([_number(row[position]) for position in positions])
             except ValueError:
-                raise self._not_a_number(line, row) from None
-            self._lines.append(line)
-        exact = np.frombuffer(numbers, dtype=np.float64).reshape(-1, width)
-        self._check(exact)
+                raise self._not_a_number(line, names, [row[position] for position in positions]) from None
+            lines.append(line)
+        exact = np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(names))
+        self._check_finite(exact, names, lines)
         return exact.astype(np.float32)
-
-    def _header(self, text: str) -> tuple[str, tuple[str, ...]]:
-        # The delimiter is the one that finds more columns in the first line.
-        candidates = [(delimiter, _first_row(text, delimiter)) for delimiter in _DELIMITERS]
-        delimiter, row = max(candidates, key=lambda candidate: len(candidate[1]))
-        names = tuple(name.strip() for name in row)
-        if all(map(_is_number, names)):
-            raise self._error(1, "must hold the names of the columns")
-        for position, name in enumerate(names, start=1):
-            if not name or len(name) > _NAME_MAX_LENGTH or not name.isprintable():
-                message = f"the name of column {position} must be 1 to {_NAME_MAX_LENGTH} printable characters"
-                raise self._error(1, message)
-            if name in names[: position - 1]:
-                raise self._error(1, "two columns have this name", name)
-        return delimiter, names
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter, strict=True)
@@ -107,27 +152,15 @@ class _Table:
         except csv.Error as error:
             raise self._error(reader.line_num, str(error)) from error
 
-    def _check(self, exact: npt.NDArray[np.float64]) -> None:
-        if len(exact) < 2:
-            raise InvalidInputError(
-                f"{self._path}: has {_count(len(exact), 'row')} of readings, and at least 2 are needed"
-            )
+    def _check_finite(self, exact: npt.NDArray[np.float64], names: Sequence[str], lines: "array[int]") -> None:
         # Also true of NaN.
         unfit = ~(np.abs(exact) <= _FLOAT32_MAX)
         if unfit.any():
             row, column = np.argwhere(unfit)[0]
-            message = f"{exact[row, column]} is not a finite float32 number"
-            raise self._error(self._lines[row], message, self.names[column])
-        spreads = exact.astype(np.float32).std(axis=0, dtype=np.float64)
-        for name, spread in zip(self.names, spreads, strict=True):
-            where = f"{self._path}, column {name!r}"
-            if spread == 0:
-                raise InvalidInputError(f"{where}: is constant, so nothing can be learned from it")
-            if not _SPREAD_MIN < spread < _SPREAD_MAX:
-                raise InvalidInputError(f"{where}: varies by about {spread:.1g}, which float32 cannot scale")
+            raise self._error(lines[row], f"{exact[row, column]} is not a finite float32 number", names[column])
 
-    def _not_a_number(self, line: int, row: list[str]) -> InvalidInputError:
-        name, text = next((name, text) for name, text in zip(self.names, row, strict=True) if not _is_number(text))
+    def _not_a_number(self, line: int, names: Sequence[str], row: Sequence[str]) -> InvalidInputError:
+        name, text = next((name, text) for name, text in zip(names, row, strict=True) if not _is_number(text))
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         return self._error(line, f"{shown!r} is not a number" if text.strip() else "the value is missing", name)
 
@@ -156,6 +189,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(name if name.isprintable() else repr(name) for name in names)
+    return listed if len(listed) <= 1_000 else f"{listed[:1_000]}..."
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,7 +4,7 @@ Owns what is kept, and how numbers are written. Knows nothing of directories: se
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,6 +25,8 @@ _GOLDEN_TOLERANCE = 1e-5
 # The golden bounds leave this part of the readings out on either side: 80 %, which eleven can give too.
 _GOLDEN_SHARE = 5
 
+# Gives more files, by name, to a version of this manifest, record and network.
+Draw = Callable[[artifact.Manifest, artifact.Report, Network], Mapping[str, bytes]]
 Recipe = Mapping[str, str | int | float | tuple[int, ...]]
 
 
@@ -40,14 +42,11 @@ class Run:
     seed: int
 
 
-def files(run: Run, model: str, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The contents of an artifact's files by name, manifest included."""
+def files(run: Run, model: str, draw: Draw | None = None) -> dict[str, bytes]:
+    """The contents of an artifact's files by name, manifest included, and what `draw` makes of them."""
     training = _training(run)
-    contents = {
-        artifact.NETWORK: artifact.serialize(run.network),
-        artifact.REPORT: _report(run, training).model_dump_json().encode(),
-        **pictures,
-    }
+    report = _report(run, training)
+    contents = {artifact.NETWORK: artifact.serialize(run.network), artifact.REPORT: report.model_dump_json().encode()}
     golden = _golden(run)
     manifest = artifact.Manifest(
         model=model,
@@ -57,12 +56,24 @@ def files(run: Run, model: str, pictures: Mapping[str, bytes]) -> dict[str, byte
         parameters=tuple(
             artifact.Parameter(name=name, shape=tuple(value.shape)) for name, value in run.network.named_parameters()
         ),
-        files={name: artifact.describe(content) for name, content in contents.items()},
+        files=_described(contents),
         golden=golden,
         interval=_interval(run.network, golden) if isinstance(run.network, NetworkWithIntervals) else None,
         training=training,
     )
+    if draw:
+        contents |= draw(manifest, report, run.network)
+        manifest = manifest.model_copy(update={"files": _described(contents)})
     return {**contents, artifact.MANIFEST: manifest.model_dump_json(indent=2).encode()}
+
+
+def _described(contents: Mapping[str, bytes]) -> dict[str, artifact.File]:
+    return {name: artifact.describe(content) for name, content in contents.items()}
+
+
+def as_flag(value: str | float | tuple[int, ...]) -> str:
+    """A value of the recipe as its flag takes it."""
+    return (",".join(map(str, value)) or "0") if isinstance(value, tuple) else str(value)
 
 
 def spread_rows(count: int, limit: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import artifact
-from training import publish
+from training import publish, versions
 from training.errors import InvalidInputError, UnverifiedError, from_os
 
 if TYPE_CHECKING:
@@ -38,17 +38,13 @@ def sign(artifacts: Path, model: str, version: int, key: "Ed25519PrivateKey") ->
 
     Raises InvalidInputError for a version that no service would load.
     """
-    directory = publish.existing(artifacts, model, version)
-    try:
-        manifest = artifact.read(directory).manifest_bytes
-    except artifact.ArtifactError as error:
-        raise InvalidInputError(f"{directory}: {error}") from error
-    publish.add(directory, artifact.SIGNATURE, key.sign(manifest))
+    directory = versions.existing(artifacts, model, version)
+    publish.add(directory, artifact.SIGNATURE, key.sign(versions.read(directory).manifest_bytes))
 
 
 def verify(artifacts: Path, model: str, version: int, public_key: Path) -> None:
     """Read a version as a service with this public key does; raises UnverifiedError where that would not load it."""
-    directory = publish.existing(artifacts, model, version)
+    directory = versions.existing(artifacts, model, version)
     try:
         key = artifact.read_public_key(public_key)
     except ValueError as error:

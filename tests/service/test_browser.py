@@ -1,70 +1,28 @@
 """The page and the API's documentation in a real Chromium, without a word of complaint in its console."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
+from browsing import Browser, browsing, needs_chromium
 from keys import API_KEY, api_keys
 from running import Running, publish, serving
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1000,1400",
-]  # fmt: skip
-SECONDS = 30
+pytestmark = needs_chromium
 # Chromium's own line for a document that is answered with a 401, as the page that asks for a key is.
 REFUSED = "the server responded with a status of 401"
-
-
-class Browser:
-    """A window, and what a person does in it."""
-
-    def __init__(self, chrome: Chrome) -> None:
-        self.chrome = chrome
-        self.wait = WebDriverWait(chrome, SECONDS)
-
-    def find(self, selector: str) -> WebElement:
-        """The first element of a CSS selector that can be seen, as soon as there is one."""
-
-        def shown(chrome: Chrome) -> WebElement | Literal[False]:
-            found = chrome.find_elements(By.CSS_SELECTOR, selector)
-            return next((element for element in found if element.is_displayed()), False)
-
-        return self.wait.until(shown)
-
-    def until_text(self, selector: str, text: str) -> None:
-        """Wait until it can be read there."""
-        self.wait.until(lambda chrome: text in chrome.find_element(By.CSS_SELECTOR, selector).text)
-
-    def complaints(self) -> list[str]:
-        """What was written to the console since the last time."""
-        return [entry["message"] for entry in self.chrome.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     """A new profile."""
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options, ChromeService(DRIVER))
-    try:
-        yield Browser(chrome)
-    finally:
-        chrome.quit()
+    with browsing(tmp_path / "profile") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
