@@ -47,6 +47,20 @@ SERVICE_LAYERS = [
     {"service.client", "service.client.command"},
     {"service.__main__"},
 ]
+TRAINING_LAYERS = [
+    {"training.errors", "training.flags", "training.bounds", "training.network", "training.stack"},
+    {"training.readings", "training.loop", "training.intervals", "training.svg", "training.versions"},
+    {"training.dataset", "training.gradient_descent", "training.left_out", "training.publish", "training.evaluate"},
+    {"training.folds", "training.levenberg_marquardt", "training.grid", "training.record", "training.signing"},
+    {"training.minibatch", "training.textbook", "training.pictures", "training.sweep", "training.tensorboard"},
+    {"training.least_squares", "training.neurons"},
+    {"training.choice", "training.report"},
+    {"training.automatic"},
+    {"training.recipes"},
+    {"training.fit"},
+    {"training.compare"},
+    {"training.__main__"},
+]
 # What no module but these may import.
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes", "service.tracing"},
@@ -95,11 +109,18 @@ def test_training_imports_the_artifact_format_and_nothing_else_of_service() -> N
         assert all(target.startswith("service.artifact") for target in of_service), name
 
 
-def test_imports_in_service_point_one_way() -> None:
+@pytest.mark.parametrize(
+    ("layers", "packages"),
+    [
+        (SERVICE_LAYERS, {"service", "service.archive", "service.routes", "service.tables", "service.v2"}),
+        (TRAINING_LAYERS, {"training"}),
+    ],
+    ids=["service", "training"],
+)
+def test_imports_point_one_way(layers: list[set[str]], packages: set[str]) -> None:
     """Every module is in the drawing, and imports only what stands above it."""
-    layer = {name: depth for depth, names in enumerate(SERVICE_LAYERS) for name in names}
-    found = modules("service")
-    packages = {"service", "service.archive", "service.routes", "service.tables", "service.v2"}
+    layer = {name: depth for depth, names in enumerate(layers) for name in names}
+    found = modules(min(packages))
     assert set(found) - packages == set(layer)
     for name, imported in found.items():
         for target in imported & set(layer):
