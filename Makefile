@@ -28,7 +28,7 @@ serve: $(INSTALLED) ## serve artifacts/ on port 8000 (PORT=... moves it), traini
 
 test: $(INSTALLED) ## run the tests, and measure their coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

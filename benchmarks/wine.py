@@ -35,8 +35,7 @@ def main() -> None:
 def _seconds(wine: dataset.Dataset, rows: int, features: int, hidden: int) -> float:
     """How long a turn takes; all cases have the wine's values, which do not matter here."""
     x, y = wine.features[:rows, :features], wine.targets[:rows]
-    scalings = [network.Scaling.by(1.0, columns) for columns in (features, 1)]
-    model = network.build((hidden,), "tanh", *scalings)
+    model = network.build((hidden,), "tanh", network.Scaling.by(1.0, features), network.Scaling.by(1.0))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
     held_out = rows // 5
     split = loop.Split(x[held_out:], y[held_out:], x[:held_out], y[:held_out])

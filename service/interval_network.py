@@ -33,10 +33,11 @@ class IntervalNetwork:
         outputs = np.empty((len(ranked), self._outputs), dtype=np.float32)
         for rank, chosen in by_rank(ranks):
             rows = features[chosen]
-            bounded = [
-                self._interval(rows[at : at + self._block_rows], rank) for at in range(0, len(rows), self._block_rows)
-            ]
-            outputs[chosen] = bounded[0] if len(bounded) == 1 else np.concatenate(bounded)
+            # Into one array: small ones that are kept among large ones that are freed would break the heap into pieces.
+            bounded = np.empty((len(rows), self._outputs), dtype=np.float32)
+            for at in range(0, len(rows), self._block_rows):
+                bounded[at : at + self._block_rows] = self._interval(rows[at : at + self._block_rows], rank)
+            outputs[chosen] = bounded
         return outputs
 
 

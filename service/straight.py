@@ -20,6 +20,7 @@ _OPERATORS: Mapping[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = 
     "aten::linear": (functional.linear, functional.linear),
     "aten::sub": (torch.sub, Tensor.sub_),
     "aten::div": (torch.div, Tensor.div_),
+    "aten::asinh": (torch.asinh, torch.asinh_),
     "aten::tanh": (torch.tanh, torch.tanh_),
     "aten::sigmoid": (torch.sigmoid, torch.sigmoid_),
     "aten::relu": (torch.relu, torch.relu_),

@@ -47,7 +47,7 @@ def fit(  # noqa: PLR0917 - in the order of what is asked for
     rows = dataset.draw(table, 0.0, 0)
     count = len(rows.training)
     fold = torch.arange(count) % (folds or count)
-    scalings = [Scaling.standardising(table.features), Scaling.standardising(table.targets)]
+    scalings = Scaling.standardising(table.features), Scaling.standardising(table.targets)
 
     def fitted(kept: torch.Tensor) -> tuple[Network, loop.Curves]:
         torch.manual_seed(1)

@@ -8,17 +8,19 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
 
 from service import artifact
-from training import dataset, loop, network, publish, readings, record, report, signing, svg, tensorboard
+from training import automatic, dataset, publish, readings, record, report, signing, svg, tensorboard, textbook
 from training.errors import InvalidInputError
 
 THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
 THERMOMETER_UNITS: Final[Mapping[str, str]] = {"fahrenheit": "degF", "celsius": "degC"}
+
+Recipe: TypeAlias = automatic.Recipe | textbook.Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,7 @@ class Job:
     targets: tuple[str, ...]
     units: Mapping[str, str]
     model: str | None
-    hidden: tuple[int, ...]
-    activation: str
-    optimizer: str
-    learning_rate: float
-    epochs: int
-    validation_fraction: float
+    recipe: Recipe
     seed: int
     device: str
     artifacts: Path
@@ -60,7 +57,7 @@ def fit(job: Job) -> Path:
     publish.check_writable(job.artifacts, model)
     units = job.units if job.data else {**THERMOMETER_UNITS, **job.units}
     data = dataset.choose(readings.read(path), job.targets, units)
-    run = _train(job, data, device)
+    run = job.recipe.run(data, job.seed, device)
     _print_errors(run)
     contents = record.files(run, model, report.files if job.report else None)
     if key:
@@ -70,27 +67,6 @@ def fit(job: Job) -> Path:
         tensorboard.write(job.tensorboard / model / directory.name, run)
     _print_how_to_serve(directory, run)
     return directory
-
-
-def _train(job: Job, data: dataset.Dataset, device: str) -> record.Run:
-    rows = dataset.draw(data, job.validation_fraction, job.seed)
-    scalings = [network.Scaling.standardising(values[rows.training]) for values in (data.features, data.targets)]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)
-        model = network.build(job.hidden, job.activation, *scalings).to(device)
-    optimizer = loop.OPTIMIZERS[job.optimizer](model.parameters(), lr=job.learning_rate)
-    loss = loop.mean_squared_error(model.target_scale)
-    curves = loop.train(model, optimizer, loss, dataset.split(data, rows, device), job.epochs)
-    recipe: record.Recipe = {
-        "hidden": job.hidden,
-        "activation": job.activation,
-        "optimizer": job.optimizer,
-        "learning_rate": job.learning_rate,
-        "epochs": job.epochs,
-        "validation_fraction": job.validation_fraction,
-        "device": device,
-    }
-    return record.Run(data, rows, model.cpu(), curves, recipe, job.seed)
 
 
 def _model_name(given: str | None, path: Path) -> str:

@@ -32,8 +32,10 @@ seeds = integer(1, 1_000)
 version = integer(1, 10**18 - 1)
 
 
-def hidden(text: str) -> tuple[int, ...]:
-    """``8,4``: the widths of the hidden layers; ``0`` is none."""
+def hidden(text: str) -> tuple[int, ...] | str:
+    """``8,4``: the widths of the hidden layers; ``0`` is none, and ``auto`` itself."""
+    if text == "auto":
+        return text
     if text == "0":
         return ()
     widths = tuple(map(integer(1, _HIDDEN_MAX_WIDTH), text.split(",")))

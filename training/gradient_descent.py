@@ -4,6 +4,7 @@ Owns the steps, not the shape (see `training.stack`). `training.loop` is the sam
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +16,7 @@ from training.stack import Stack
 _SHOW_EVERY = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """What M networks are fitted to: `features` ``[M, rows, features]``, `targets` ``[M, rows, targets]``, both scaled.
 
     `weights` ``[M, rows]`` say how much a row counts for a network: 0 leaves it out. M may be 1 in the first two.

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from training.network import ACTIVATIONS, Network, Scaling
+from training.network import ACTIVATIONS, Logarithm, Network, Scaling
 
 # The weights ``[M, out, in]`` and biases ``[M, out]`` of one layer of M networks.
 StackedLayer: TypeAlias = tuple[Tensor, Tensor]
@@ -89,7 +89,11 @@ class NetworkWithIntervals(Network):
 
         The bounds are the `rank`-th smallest and the `rank`-th largest of n; `rank` is from 1, the widest, to n.
         """
-        without = self.left_out((x - self.feature_offset) / self.feature_scale)
+        seen = (x - self.feature_offset) / self.feature_scale
+        for name, layer in self.named_children():
+            if name == "feature_logarithm":
+                seen = layer(seen)
+        without = self.left_out(seen)
         below, above = without - self.residuals, without + self.residuals
         if rank == 1:  # the same, and many times faster
             lower, upper = torch.amin(below, 0), torch.amax(above, 0)
@@ -112,6 +116,8 @@ def with_intervals(
     stacked = iter(_in_raw_units(_by_sigmoid(layers) if is_tanh else layers, network))
     children: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in network.named_children():
+        if isinstance(layer, Logarithm):
+            continue
         if isinstance(layer, nn.Linear):
             weight, bias = next(stacked)
             children[name] = Stacked(weight.float().contiguous(), bias.unsqueeze(2).float().contiguous())

@@ -44,10 +44,48 @@ class Scaling:
         exact = values.double()
         return cls(exact.mean(dim=0).float(), exact.std(dim=0, correction=0).float())
 
+    def of(self, values: Tensor) -> Tensor:
+        """Raw values ``[rows, columns]`` as the layers see them, in float64."""
+        return (values.double() - self.offset.double()) / self.scale.double()
+
     @classmethod
     def by(cls, scale: float, columns: int = 1) -> "Scaling":
         """The scaling that leaves zero where it is and makes `scale` the unit of every column."""
         return cls(torch.zeros(columns), torch.full((columns,), scale))
+
+
+class Logarithm(nn.Module):
+    """Features that span decades, evened out: ``asinh`` of `x`, which is in units of its smallest reading.
+
+    That is the logarithm for most of its range; unlike it, it also has an answer for zero and below. Afterwards values
+    have mean 0 and standard deviation 1, as those of the other features have already.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.register_buffer("offset", scaling.offset)
+        self.register_buffer("scale", scaling.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, features]`` to ``[B, features]``."""
+        return (torch.asinh(x) - self.offset) / self.scale
+
+
+class LogarithmOfSome(Logarithm):
+    """The same where `chosen` ``[features]``; other features pass as they are."""
+
+    chosen: Tensor
+
+    def __init__(self, scaling: Scaling, chosen: Tensor) -> None:
+        super().__init__(scaling)
+        self.register_buffer("chosen", chosen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, features]`` to ``[B, features]``."""
+        return torch.where(self.chosen, (torch.asinh(x) - self.offset) / self.scale, x)
 
 
 class Network(nn.Sequential):
@@ -89,10 +127,14 @@ class Network(nn.Sequential):
         return outputs
 
 
-def build(hidden: Sequence[int], activation: str, features: Scaling, targets: Scaling) -> Network:
+def build(
+    hidden: Sequence[int], activation: str, features: Scaling, targets: Scaling, logarithm: Logarithm | None = None
+) -> Network:
     """A network with fresh parameters from torch's random state; without a hidden layer it is the linear model."""
     widths = [len(features.offset), *hidden]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if logarithm:
+        layers["feature_logarithm"] = logarithm
     for position, (before, after) in enumerate(pairwise(widths), start=1):
         number = f"_{position}" if len(hidden) > 1 else ""
         layers[f"hidden_linear{number}"] = _linear(before, after)

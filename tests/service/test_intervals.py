@@ -1,8 +1,10 @@
 """``interval``: bounds for every answer, through every door and in every form, or an error that says what there is."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,17 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forms import ARROW, CSV, JSON, as_float32, from_arrow, lines, pointers, post, to_arrow
 from left_out import LeftOutFits, fit, published
 from running import Running, serving, serving_through_each_door
 from service.__main__ import main
 from service.client import Client
+from service.intervals import level as level_of
+from service.manifest import Bounds, Interval
+from service.problems import WrongValues
 from tensors import error, outputs, request, tensor
 
 TABLE = {"fahrenheit": [50.0, 68.0, 212.0]}
@@ -92,6 +99,33 @@ def test_cv_plus_says_what_folds_guarantee(bounded: Running, wide: LeftOutFits) 
         np.testing.assert_allclose(interval[target]["lower"], lower[:, at], rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(interval[target]["upper"], upper[:, at], rtol=1e-5, atol=1e-4)
     assert ask(bounded, "0.1", table, "/models/wide/predict").json()["interval"]["guaranteed"] == 0
+
+
+@given(readings=st.integers(2, 1000), folds=st.integers(2, 1000), digits=st.integers(1, 999_999))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_ranks_are_exact(readings: int, folds: int, digits: int) -> None:
+    """The largest whole number up to (1 - coverage) (n + 1), or a refusal whose words are right."""
+    made_of = Interval(
+        method="cv+", readings=readings, folds=min(folds, readings), golden=Bounds(rank=1, lower=(), upper=())
+    )
+    left = 1_000_000 - digits
+    rank = left * (readings + 1) // 1_000_000
+    if rank:
+        found = level_of(f"0.{digits:06}", made_of)
+        assert found.rank == rank
+        assert 0 <= found.guaranteed <= max(0, 2 * found.coverage - 1 + 1e-12)
+        return
+    with pytest.raises(WrongValues) as refused:
+        level_of(f"0.{digits:06}", made_of)
+    highest, needed = re.findall(r"above ([0-9.]+), .* it needs ([0-9]+)", str(refused.value))[0]
+    assert left * (int(needed) + 1) >= 1_000_000 > left * int(needed)
+    assert int((1 - Fraction(highest)) * (readings + 1)) >= 1
+
+
+def test_nine_readings_can_just_give_nine_of_ten() -> None:
+    """In floats, they could not."""
+    made_of = Interval(method="jackknife+", readings=9, folds=9, golden=Bounds(rank=1, lower=(), upper=()))
+    assert level_of("0.9", made_of).rank == 1
 
 
 def test_no_rows_have_no_bounds(bounded: Running) -> None:
@@ -267,7 +301,7 @@ def test_levels_at_the_same_time_do_not_mix(bounded: Running, eleven: LeftOutFit
 
 
 def test_limits_and_deadlines_hold(folder: Path) -> None:
-    """A full queue is a 503, a deadline a 504 or in time, a long table a 413; all of it is counted."""
+    """A full queue is a 503, a passed deadline a 504, a long table a 413; what was answered is counted, and no more."""
     with serving(folder, "--max-queue-rows", "1000", "--max-rows", "2000") as running:
         running.until_ready()
         assert ask(running, "0.9", {"fahrenheit": [50.0] * 2001}).status_code == 413
@@ -275,8 +309,12 @@ def test_limits_and_deadlines_hold(folder: Path) -> None:
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
         assert ask(running, "0.9").status_code == 200
-        late = running.client.post("/predict?interval=0.9", json=TABLE, headers={"x-request-timeout-ms": "0"})
-        assert late.status_code == 422
+        late = running.client.post(
+            "/predict?interval=0.9",
+            content="fahrenheit\n" + "50.125\n" * 1000 + 100_000 * "\n",
+            headers={"content-type": CSV, "x-request-timeout-ms": "1"},
+        )
+        assert late.status_code == 504
         text = running.client.get("/metrics").text
         assert 'calibrant_rows_total{model="thermometer",version="1"} 3.0' in text
         assert 'calibrant_feature_values_count{feature="fahrenheit",model="thermometer",version="1"} 3.0' in text

@@ -1,5 +1,7 @@
 """A loaded version: the same numbers in every way to run it, on every device."""
 
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from left_out import fit, published
 from running import publish
 from service import artifact, straight
 from service.predictor import BLOCK_ROWS, Predictor, resolve_device
@@ -81,7 +84,10 @@ def test_a_row_does_not_depend_on_its_batch(tmp_path: Path, count: int) -> None:
         assert together.out_of_range[at] == alone.out_of_range[0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@ON_GPU
 def test_a_gpu_gives_what_the_cpu_gives(tmp_path: Path) -> None:
     """To 1e-5, for every padded size and what lies between, and from several calls in a row."""
     on_cpu = predictor(tmp_path)
@@ -90,3 +96,56 @@ def test_a_gpu_gives_what_the_cpu_gives(tmp_path: Path) -> None:
     for count in (0, 1, 2, 16, 17, 300, 2048, BLOCK_ROWS, 20_000):
         rows = np.random.default_rng(count).uniform(20, 90, (count, 1)).astype(np.float32)
         np.testing.assert_allclose(on_gpu.run(rows).predictions, on_cpu.run(rows).predictions, rtol=1e-5, atol=1e-5)
+
+
+def with_intervals(folder: Path, device: str) -> Predictor:
+    """The same thermometer, with intervals."""
+    return Predictor(artifact.read(folder / "thermometer" / "1"), resolve_device(device))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+def test_bounds_do_not_depend_on_the_batch(tmp_path: Path, device: str) -> None:
+    """Rows of several ranks, few and many, together and alone; as in memory."""
+    fits = fit()
+    published(tmp_path, fits)
+    loaded = with_intervals(tmp_path, device)
+    for count in (0, 1, 3, 300, 2000, 9000):
+        rows = np.random.default_rng(count).uniform(20, 90, (count, 1)).astype(np.float32)
+        ranks = np.random.default_rng(count).integers(1, 12, count)
+        found = loaded.run_interval(np.column_stack([rows, ranks]).astype(np.float32))
+        assert found.predictions.shape == (count, 3)
+        np.testing.assert_array_equal(found.out_of_range, loaded.run(rows).out_of_range)
+        for rank in range(1, 12):
+            own = ranks == rank
+            lower, upper = fits.bounds(rows[own].astype(np.float64), rank)
+            np.testing.assert_allclose(found.predictions[own, 1:2], lower, rtol=1e-5, atol=5e-5)
+            np.testing.assert_allclose(found.predictions[own, 2:], upper, rtol=1e-5, atol=5e-5)
+
+
+MEMORY = """
+import resource, sys, warnings
+import numpy as np, torch
+warnings.simplefilter("ignore")
+from service import artifact
+from service.interval_network import IntervalNetwork, interval_of
+from training.intervals import with_intervals
+from training.network import Scaling, build
+torch.set_num_threads(1)
+network = build([8], "tanh", Scaling.by(10.0), Scaling.by(3.0))
+layers = [(torch.randn(300, 8, 1), torch.randn(300, 8)), (torch.randn(300, 1, 8), torch.randn(300, 1))]
+whole = with_intervals(network, layers, torch.rand(300, 1), torch.arange(300))
+values = sum(buffer.numel() for buffer in whole.buffers())
+run = IntervalNetwork(interval_of(artifact.freeze(torch.jit.script(whole)), torch.device("cpu"), 1, 1), values, 1)
+rows = np.ones((20_000, 2), dtype=np.float32)
+with torch.inference_mode():
+    run(rows[:500])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(rows)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_many_rows_of_many_networks_take_little_memory() -> None:
+    """20,000 rows of 300 networks, 200 MB of hidden values, in less than 32 MiB."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) < 32 * 1024
