@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training import automatic, compare, flags, publish, report, signing, textbook
+from training import compare, flags, publish, recipes, report, signing
 from training.errors import InvalidInputError, TrainingError
 from training.evaluate import Evaluation, evaluate
-from training.fit import THERMOMETER, Job, Recipe, fit
+from training.fit import THERMOMETER, Job, fit
 from training.grid import Grid
 from training.loop import OPTIMIZERS
 from training.network import ACTIVATIONS
 from training.sweep import sweep
-
-_TEXTBOOK = ("optimizer", "learning_rate", "epochs")
-_RECIPE = ("hidden", "activation", "validation_fraction", *_TEXTBOOK)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,20 +77,7 @@ def _add_fit(command: argparse.ArgumentParser) -> None:
     add("--target", action="append", default=[], metavar="COLUMN", help="may be repeated; the last column unless given")
     add("--unit", action="append", default=[], type=flags.unit, metavar="COLUMN=UNIT", help="may be repeated")
     add("--model", metavar="NAME", help="the file's name unless given")
-    add("--recipe", choices=("automatic", "textbook"), help="automatic, unless one of the textbook's flags is given")
-    add(
-        "--hidden",
-        type=flags.hidden,
-        metavar="auto|N[,N...]",
-        help="neurons per hidden layer, 0 for none; else as is best",
-    )
-    add("--activation", type=str.lower, choices=ACTIVATIONS, help="tanh")
-    add(
-        "--validation-fraction", type=flags.fraction, metavar="X", help="rows never fitted to; 0, with the textbook 0.2"
-    )
-    add("--optimizer", type=str.lower, choices=OPTIMIZERS, help="of the textbook: sgd")
-    add("--learning-rate", type=flags.learning_rate, metavar="X", help="of the textbook: 0.001")
-    add("--epochs", type=flags.epochs, metavar="N", help="of the textbook: 5000")
+    recipes.add_flags(command)
     add("--seed", type=flags.seed, default=0, metavar="N", help="%(default)s")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="%(default)s: CUDA where there is one")
     _add_artifacts(command)
@@ -147,24 +131,9 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    given = {name: value for name, value in _given(arguments).items() if name not in ("recipe", *_RECIPE)}
-    targets, units = tuple(given.pop("target")), dict(given.pop("unit"))
-    fit(Job(targets=targets, units=units, recipe=_recipe(arguments), **given))
-
-
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """The recipe that the flags name, with what they say of it and its own defaults for the rest."""
-    given = {name: value for name in _RECIPE if (value := getattr(arguments, name)) is not None}
-    own = [name for name in given if name in _TEXTBOOK]
-    if arguments.recipe == "textbook" or (own and not arguments.recipe):
-        if given.get("hidden") == "auto":
-            raise InvalidInputError("--hidden auto: the textbook's recipe takes the sizes it is given")
-        return textbook.Recipe(**given)
-    if own:
-        raise InvalidInputError(f"--{own[0].replace('_', '-')} belongs to --recipe textbook")
-    if given.get("hidden") == "auto":
-        del given["hidden"]
-    return automatic.Recipe(**given)
+    given = _given(arguments)
+    recipe = recipes.take(given)
+    fit(Job(targets=tuple(given.pop("target")), units=dict(given.pop("unit")), recipe=recipe, **given))
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -8,19 +8,18 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from service import artifact
-from training import automatic, dataset, publish, readings, record, report, signing, svg, tensorboard, textbook
+from training import dataset, publish, readings, record, report, signing, svg, tensorboard
 from training.errors import InvalidInputError
+from training.recipes import Recipe
 
 THERMOMETER: Final = Path(__file__).parent / "data" / "thermometer.csv"
 THERMOMETER_UNITS: Final[Mapping[str, str]] = {"fahrenheit": "degF", "celsius": "degC"}
-
-Recipe: TypeAlias = automatic.Recipe | textbook.Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,15 @@ Owns the limits. Knows nothing of the commands.
 import argparse
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 _Value = TypeVar("_Value")
 
 _HIDDEN_MAX_WIDTH = 1_024
 _HIDDEN_MAX_LAYERS = 8
 _LEARNING_RATE_MAX = 1e6
+
+AUTO: Final = "auto"
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -33,8 +35,8 @@ version = integer(1, 10**18 - 1)
 
 
 def hidden(text: str) -> tuple[int, ...] | str:
-    """``8,4``: the widths of the hidden layers; ``0`` is none, and ``auto`` itself."""
-    if text == "auto":
+    """``8,4``: the widths of the hidden layers; ``0`` is none, and ``auto`` whatever turns out best."""
+    if text == AUTO:
         return text
     if text == "0":
         return ()

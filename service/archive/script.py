@@ -17,7 +17,8 @@ from service.archive.error import ArchiveError
 # them reads, writes or starts anything.
 OPERATORS: Final = frozenset(
     {
-        "ops.prim.RaiseException", "torch._set_item", "torch.add", "torch.addcmul", "torch.asinh", "torch.amax", "torch.amin",
+        "ops.prim.RaiseException", "torch._set_item", "torch.add", "torch.addcmul", "torch.amax", "torch.amin",
+        "torch.asinh",
         "torch.cat", "torch.div", "torch.dropout", "torch.dropout_", "torch.elu", "torch.elu_", "torch.eq",
         "torch.format", "torch.gelu", "torch.gt", "torch.hardtanh", "torch.hardtanh_", "torch.index_select",
         "torch.kthvalue", "torch.leaky_relu", "torch.leaky_relu_", "torch.len", "torch.linear", "torch.lt",
