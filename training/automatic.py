@@ -73,7 +73,6 @@ class Recipe:
             "activation": self.activation,
             "logarithm": ", ".join(data.feature_names[number] for number in chosen.scale.numbers),
             "steps": chosen.steps,
-            "starts": _STARTS,
             "validation_fraction": self.validation_fraction,
             "device": device,
         }

@@ -75,17 +75,18 @@ class Logarithm(nn.Module):
 
 
 class LogarithmOfSome(Logarithm):
-    """The same where `chosen` ``[features]``; other features pass as they are."""
+    """The same for features that are `chosen` ``[features]``; others pass as they are."""
 
     chosen: Tensor
 
     def __init__(self, scaling: Scaling, chosen: Tensor) -> None:
         super().__init__(scaling)
-        self.register_buffer("chosen", chosen)
+        # 1 or 0, as an artifact holds no booleans.
+        self.register_buffer("chosen", chosen.float())
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, features]`` to ``[B, features]``."""
-        return torch.where(self.chosen, (torch.asinh(x) - self.offset) / self.scale, x)
+        return torch.where(self.chosen > 0, (torch.asinh(x) - self.offset) / self.scale, x)
 
 
 class Network(nn.Sequential):
