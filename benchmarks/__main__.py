@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compare, fleet, growth, interval, network, table
+from benchmarks import compare, fleet, growth, interval, members, network, table
 from benchmarks.peers import peers
 from benchmarks.processes import (
     BenchError,
@@ -21,7 +21,7 @@ from benchmarks.processes import (
 from benchmarks.questions import ask
 from benchmarks.results import Record, Sample, summarise
 
-_ALL = tuple(f"W{number}" for number in range(1, 11))
+_ALL = tuple(f"W{number}" for number in range(1, 12))
 _QUICK = ("W1", "W2", "W3")
 _TRAINING_LIMIT_SECONDS = 300
 _BUSY = 0.7
@@ -92,7 +92,7 @@ def _measure(options: argparse.Namespace, directory: Path, record: Record) -> No
     others = peers() if options.peers else []
     cores = pick_cores()
     artifacts = directory / "artifacts"
-    fit = [sys.executable, "-m", "training", "fit", "--artifacts", str(artifacts)]
+    fit = [sys.executable, "-m", "training", "fit", "--recipe", "textbook", "--artifacts", str(artifacts)]
     run_to_end(fit, directory / "training.log", _TRAINING_LIMIT_SECONDS)
     weights = _newest_network(artifacts)
     run = network.runner(weights)
@@ -110,6 +110,8 @@ def _measure(options: argparse.Namespace, directory: Path, record: Record) -> No
         network.measure(weights, options.rounds, record)
     if "W10" in options.only:
         interval.measure(setting, artifacts, options.rounds)
+    if "W11" in options.only:
+        members.measure(options.rounds, record)
 
 
 def _newest_network(artifacts: Path) -> Path:

@@ -1,7 +1,5 @@
 """W10: an interval for a thousand values, against the plain prediction of the same, over HTTP."""
 
-import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +13,6 @@ _ROWS, _CONNECTIONS, _WARM_SECONDS = 1_000, 8, 1
 
 def measure(setting: Setting, artifacts: Path, rounds: int) -> None:
     """The time for each request, as a multiple of that of a plain one a moment before."""
-    if json.loads((setting.network.parent / "manifest.json").read_bytes())["interval"] is None:
-        print("bench: W10 is left out, as this model has no intervals", file=sys.stderr)
-        return
     server, question = ours(artifacts), setting.questions[_ROWS]
     with up(server, setting) as it:
         check(server.name, it.port, server.path, question)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from left_out import without_intervals
 from running import Running, publish, serving
 from tensors import index
+from training import dataset, readings, record, textbook
+from training import publish as publication
 from training.__main__ import main as train
+from training.fit import THERMOMETER, THERMOMETER_UNITS
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +33,10 @@ def service(thermometer: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version as `fit` publishes it."""
-    artifacts = tmp_path_factory.mktemp("artifacts")
-    publish(artifacts, epochs=2)
-    return artifacts / "thermometer" / "1"
+    """A version without intervals, as `fit` published them once."""
+    data = dataset.choose(readings.read(THERMOMETER), (), THERMOMETER_UNITS)
+    run = without_intervals(textbook.Recipe(epochs=2).run(data, 0, "cpu"))
+    return publication.publish(tmp_path_factory.mktemp("artifacts"), "thermometer", record.files(run, "thermometer"))
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Networks with intervals, the left-out ones fitted one after another by the plain loop; and the paper's bounds."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,11 @@ def published(artifacts: Path, fits: LeftOutFits, model: str = "thermometer") ->
     """One more version of the model."""
     assert isinstance(fits.run.network, NetworkWithIntervals)
     return publish.publish(artifacts, model, record.files(fits.run, model))
+
+
+def without_intervals(run: record.Run) -> record.Run:
+    """The run with its network as it was before there were intervals."""
+    whole = run.network
+    layers = OrderedDict((name, layer) for name, layer in whole.named_children() if name != "left_out")
+    features = Scaling(whole.feature_offset, whole.feature_scale)
+    return replace(run, network=Network(layers, features, Scaling(whole.target_offset, whole.target_scale)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from importlib import resources
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from training.errors import from_os
 from training.record import as_flag
 
 PAGE = "report.html"
+_FOLDER = Path(__file__).parent / "page"
 _SHOWN_VALUES = 64
 _FLAGS = (
     "recipe", "hidden", "activation", "optimizer", "learning_rate", "epochs", "validation_fraction", "device",
@@ -60,10 +60,10 @@ def files(manifest: artifact.Manifest, report: artifact.Report, network: nn.Modu
 
 
 def _page(version: pictures.Version, drawn: dict[str, bytes]) -> bytes:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - an extra
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - an extra
 
-    environment = Environment(loader=PackageLoader("training", "page"), autoescape=True, undefined=StrictUndefined)
-    style = (resources.files("training") / "page" / "report.css").read_text()
+    environment = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
+    style = (_FOLDER / "report.css").read_text()
     return (
         environment.get_template("report.html")
         .render(

@@ -57,14 +57,17 @@ def test_a_report_of_any_version_is_the_one_that_the_fit_made(tmp_path: Path, co
     assert {name: plain[name] for name in PICTURES} == {name: drawn(tmp_path / "page")[name] for name in PICTURES}
 
 
+@pytest.mark.parametrize(
+    "recipe", [["--hidden", "3,2", "--epochs", 4, "--activation", "softplus"], ["--recipe", "automatic"]]
+)
 def test_its_command_makes_the_same_network_again(
-    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    recipe: list[object], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the file that has the digest on the page."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "instrument.csv").write_bytes(THERMOMETER.read_bytes())
-    flags = ["--target", "fahrenheit", "--unit", "celsius=deg 'C", "--hidden", "3,2", "--epochs", 4, "--seed", 7]
-    assert command("fit", "--data", "instrument.csv", *flags, "--activation", "softplus", "--report")[0] == 0
+    flags = ["--target", "fahrenheit", "--unit", "celsius=deg 'C", "--seed", 7, *recipe]
+    assert command("fit", "--data", "instrument.csv", *flags, "--report")[0] == 0
     page = Path("artifacts/instrument/1/report.html").read_text()
     found = re.search(r"<pre><code>python -m training (.*?)</code></pre>", page, re.DOTALL)
     assert found

@@ -1,0 +1,106 @@
+"""Whether intervals hold what they promise: many simulated data sets, fitted as `fit` does, and new readings.
+
+    python -m benchmarks.coverage [--sets 500]
+
+A curve of one feature, noise that is normal or heavy-tailed (Student's t with 3 degrees of freedom), and 11, 50 or 500
+readings a set. Two hidden neurons are fitted to each without every reading, or without every tenth of them; then a new
+reading in each of 100 random places is looked for in its interval. The ideal is the interval of one who knows the curve
+and the noise. ``error`` is the standard error of the coverage over the sets.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from service import intervals
+from service.manifest import Bounds, Interval
+from training import folds, least_squares
+from training.network import Scaling
+from training.stack import Stack
+
+Draw: TypeAlias = Callable[[tuple[int, int], torch.Generator], Tensor]
+
+_LEVELS = ("0.8", "0.9")
+_STACK = Stack((1, 2, 1), "tanh")
+_STEPS, _STARTS, _PLACES, _DEGREES, _NOISE = 60, 2, 100, 3, 0.2
+
+
+def _normal(shape: tuple[int, int], random: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=random, dtype=torch.float64)
+
+
+def _heavy(shape: tuple[int, int], random: torch.Generator) -> Tensor:
+    squares = torch.randn((*shape, _DEGREES), generator=random, dtype=torch.float64).square().mean(dim=-1)
+    return _normal(shape, random) / squares.sqrt()
+
+
+NOISES: Mapping[str, Draw] = {"normal": _normal, "heavy": _heavy}
+
+
+def main() -> None:
+    """Print a line for each noise, number of readings, and level."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
+    parser.add_argument("--sets", type=int, default=500, help="%(default)s")
+    sets = parser.parse_args().sets
+    print("noise   readings  method      level  guaranteed  coverage   error  width, of the ideal one")
+    for name, draw in NOISES.items():
+        for readings in (11, 50, 500):
+            _print_lines(name, draw, readings, sets)
+
+
+def _print_lines(name: str, draw: Draw, readings: int, sets: int) -> None:
+    fold = folds.assign(readings, 0)
+    count = int(fold.max()) + 1
+    method: Literal["jackknife+", "cv+"] = "jackknife+" if count == readings else "cv+"
+    nothing = Bounds(rank=1, lower=((0.0,),), upper=((0.0,),))
+    of_version = Interval.model_construct(method=method, readings=readings, folds=count, golden=nothing)
+    random = torch.Generator().manual_seed(readings)
+    levels = [intervals.level(text, of_version) for text in _LEVELS]
+    seen = [[_look(draw, readings, fold, level.rank, random) for level in levels] for _ in range(sets)]
+    for position, level in enumerate(levels):
+        covered = torch.tensor([each[position][0] for each in seen], dtype=torch.float64)
+        width = sum(each[position][1] for each in seen) / sets / _ideal(draw, level.coverage)
+        error = float(covered.std()) / math.sqrt(sets)
+        parts = f"{name:<7} {readings:>8}  {method:<10} {level.coverage:>6} {level.guaranteed:>11.3f}"
+        print(f"{parts} {float(covered.mean()):>9.3f} {error:>7.3f}  {width:>22.2f}", flush=True)
+
+
+def _look(draw: Draw, readings: int, fold: Tensor, rank: int, random: torch.Generator) -> tuple[float, float]:
+    """The share of new readings within their intervals, and the mean width, for one simulated set."""
+    (x, y), (new_x, new_y) = (_simulated(draw, rows, random) for rows in (readings, _PLACES))
+    features, targets = Scaling.standardising(x), Scaling.standardising(y)
+    weights = folds.weights(fold)
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+        fitted = least_squares.fit(
+            _STACK, features.of(x), targets.of(y), weights, steps=_STEPS, starts=_STARTS, seed=0, device="cpu"
+        )
+    outputs = _STACK.outputs(
+        fitted.parameters, torch.cat([features.of(x), features.of(new_x)]).expand(len(weights), -1, 1)
+    )
+    said = outputs[:, :, 0] * targets.scale.double() + targets.offset.double()
+    residuals = (y[:, 0] - said[fold, torch.arange(readings)]).abs()
+    new = said[fold, readings:]
+    lower = (new - residuals[:, None]).kthvalue(rank, dim=0).values
+    upper = (new + residuals[:, None]).kthvalue(readings + 1 - rank, dim=0).values
+    within = (lower <= new_y[:, 0]) & (new_y[:, 0] <= upper)
+    return float(within.double().mean()), float((upper - lower).median())
+
+
+def _simulated(draw: Draw, rows: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    x = 4 * torch.rand((rows, 1), generator=random, dtype=torch.float64) - 2
+    return x, torch.tanh(1.5 * x) + 0.3 * x + _NOISE * draw((rows, 1), random)
+
+
+def _ideal(draw: Draw, coverage: float) -> float:
+    noise = draw((1_000_000, 1), torch.Generator().manual_seed(1)).abs()
+    return 2 * _NOISE * float(noise.flatten().kthvalue(int(coverage * len(noise))).values)
+
+
+if __name__ == "__main__":
+    main()
