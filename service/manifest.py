@@ -103,7 +103,7 @@ class Data(_Contract):
 
 
 class Losses(_Contract):
-    """Mean squared error after the last epoch, of targets in the units that training saw (see docs/training.md)."""
+    """The last of each loss curve, in the units that training saw: see docs/training.md."""
 
     training: Finite
     validation: Finite | None

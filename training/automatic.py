@@ -34,7 +34,7 @@ class Recipe:
     validation_fraction: float = 0.0
 
     def run(self, data: Dataset, seed: int, device: str) -> Run:
-        """Choose; fit one network to the training rows, and one for each fold of all rows without it."""
+        """Choose; fit one network to the training rows; and for the intervals, one without each fold of all rows."""
         rows = dataset.draw(data, self.validation_fraction, seed)
         features, targets = data.features[rows.training], data.targets[rows.training]
         scaling = Scaling.standardising(targets)

@@ -23,7 +23,7 @@ class InvalidInputError(TrainingError):
 
 
 class DivergedError(TrainingError):
-    """The loss or the parameters stopped being finite; the message names the epoch."""
+    """The loss or the parameters stopped being finite; the message names the epoch where there are such."""
 
     status = 1
 

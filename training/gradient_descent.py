@@ -1,4 +1,4 @@
-"""The textbook's recipe for many networks at once: full batches, plain steps, each network by itself.
+"""Gradient descent for many networks at once: full batches, plain steps, each network by itself.
 
 Owns the steps, not the shape (see `training.stack`). `training.loop` is the same for a single ``nn.Module``.
 """

@@ -32,7 +32,7 @@ _DAMPING_RANGE = 1e-10, 1e10
 # A step that gains less than this share, so many times in a row, ends a network's fit.
 _LEAST_GAIN = 1e-5
 _PATIENCE = 8
-# So do so many steps that bring nothing for the rows left out.
+# So many steps that bring nothing for the rows left out end the fit of all networks that are fitted together.
 _LEFT_OUT_PATIENCE = 40
 
 

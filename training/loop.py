@@ -42,7 +42,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The losses of each epoch, before its step; `validation` is ``None`` when there is nothing to validate on."""
+    """The losses of each epoch or step (see docs/training.md).
+
+    `validation` is ``None`` when there is nothing to validate on.
+    """
 
     training: Tensor
     validation: Tensor | None

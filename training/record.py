@@ -32,7 +32,7 @@ Recipe = Mapping[str, str | int | float | tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run, on the CPU: the network with the last epoch's gradients, and what it was made from."""
+    """A finished run, on the CPU: the network with its gradients at the end, and what it was made from."""
 
     dataset: Dataset
     rows: Rows

@@ -31,7 +31,7 @@ class Recipe:
     validation_fraction: float = 0.2
 
     def run(self, data: Dataset, seed: int, device: str) -> Run:
-        """Train one network on the training rows, and one for each fold of all rows without it."""
+        """Train one network on the training rows; and for the intervals, one without each fold of all rows."""
         rows = dataset.draw(data, self.validation_fraction, seed)
         scalings = [Scaling.standardising(values[rows.training]) for values in (data.features, data.targets)]
         model = self._fresh(seed, *scalings).to(device)

@@ -20,7 +20,7 @@ TableT = TypeVar("TableT")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a network: its values, and the training loss's gradient after the last epoch, of one shape."""
+    """A parameter of a network: its values, and the training loss's gradient at the end, of one shape."""
 
     values: NDArray[np.float32]
     gradient: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The point network's parameters and their gradients after the last epoch, as JSON or as a safetensors file."""
+"""The point network's parameters and their gradients at the end of training, as JSON or as a safetensors file."""
 
 import hashlib
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def router(prefix: str, resolver: Resolver) -> APIRouter:
 
     @routes.get("/parameters", summary="All parameters", response_model=ParameterList, responses=_RESPONSES)
     async def parameters(served: Chosen, request: Request, *, values: Values = True) -> Response:
-        """Values, statistics, and the training loss's gradient after the last epoch; as safetensors, the values."""
+        """Values, statistics, and the training loss's gradient at the end of training; as safetensors, the values."""
         tensors = served.predictor.parameters
         form = _form(request, served, values=values)
         if form.unchanged:
