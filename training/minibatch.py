@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from training.gradient_descent import Sample
 from training.levenberg_marquardt import Fitted
+from training.loop import threads_for
 from training.stack import Stack
 
 _BATCH = 1_024
@@ -40,21 +41,22 @@ def fit(stack: Stack, first: Tensor, sample: Sample, seed: int) -> Fitted:
     batches = _batches(rows, random)
     best, kept, idle = math.inf, parameters.detach().clone(), 0
     training, left_out = [], []
-    for step in tqdm(range(_STEPS + 1), desc=f"{len(first)} networks of {stack.widths}", unit="step", leave=False):
-        if step % _MEASURED_EVERY == 0:
-            with torch.no_grad():
-                outputs = stack.outputs(parameters, shown.features)
-            training.append(shown.losses(outputs).double())
-            left_out.append(rest.losses(outputs).double())
-            loss = float(torch.where(left_out[-1].isfinite(), left_out[-1], training[-1]).mean())
-            best, kept, idle = (loss, parameters.detach().clone(), 0) if loss < best else (best, kept, idle + 1)
-            if idle >= _PATIENCE:
-                break
-        adam.param_groups[0]["lr"] = _RATE * (1 + math.cos(math.pi * step / _STEPS)) / 2
-        batch = _rows(sample, next(batches))
-        squares = (stack.outputs(parameters, batch.features) - batch.targets).square().mean(dim=2)
-        parameters.grad = torch.autograd.grad((squares * batch.weights).mean(dim=1).sum(), parameters)[0]
-        adam.step()
+    with threads_for(len(first) * min(rows, _BATCH)):
+        for step in tqdm(range(_STEPS + 1), desc=f"{len(first)} networks of {stack.widths}", unit="step", leave=False):
+            if step % _MEASURED_EVERY == 0:
+                with torch.no_grad():
+                    outputs = stack.outputs(parameters, shown.features)
+                training.append(shown.losses(outputs).double())
+                left_out.append(rest.losses(outputs).double())
+                loss = float(torch.where(left_out[-1].isfinite(), left_out[-1], training[-1]).mean())
+                best, kept, idle = (loss, parameters.detach().clone(), 0) if loss < best else (best, kept, idle + 1)
+                if idle >= _PATIENCE:
+                    break
+            adam.param_groups[0]["lr"] = _RATE * (1 + math.cos(math.pi * step / _STEPS)) / 2
+            batch = _rows(sample, next(batches))
+            squares = (stack.outputs(parameters, batch.features) - batch.targets).square().mean(dim=2)
+            parameters.grad = torch.autograd.grad((squares * batch.weights).mean(dim=1).sum(), parameters)[0]
+            adam.step()
     end = len(training) - idle
     return Fitted(kept, -torch.stack(training)[end - 1], torch.stack(training)[:end], torch.stack(left_out)[:end])
 
