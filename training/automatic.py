@@ -52,12 +52,15 @@ class Recipe:
         point = fitted(rows.training, torch.ones(1, len(features), dtype=torch.float64))
         model = _network(chosen, self.activation, scaling, point.parameters[0])
         _differentiate(model, features, targets)
-        fold = folds.assign(len(data.features), seed)
+        _check(point.parameters, model)
+        record = self._record(chosen, data, device)
+        if not folds.are_kept(chosen.stack.size):
+            return Run(data, rows, model, Curves(point.training[:, 0].float(), None), record, seed)
+        fold = folds.assign(len(data.features), seed, size=chosen.stack.size)
         left_out = fitted(slice(None), folds.weights(fold))
-        _check(model, left_out.parameters)
+        _check(left_out.parameters, model)
         bounded = LeftOutFit(chosen.stack, left_out.parameters, fold).added_to(model, *seen)
-        curves = _curves(point, folds.mean(left_out.left_out, fold))
-        return Run(data, rows, bounded, curves, self._record(chosen, data, device), seed)
+        return Run(data, rows, bounded, _curves(point, folds.mean(left_out.left_out, fold)), record, seed)
 
     def _shapes(self, data: Dataset) -> list[Stack]:
         ends = len(data.feature_names), len(data.target_names)
@@ -92,8 +95,8 @@ def _differentiate(model: Network, features: Tensor, targets: Tensor) -> None:
     loss(model(features), targets).backward()  # type: ignore[no-untyped-call]
 
 
-def _check(model: Network, left_out: Tensor) -> None:
-    if not all(value.isfinite().all() for value in (left_out, *model.parameters())):
+def _check(parameters: Tensor, model: Network) -> None:
+    if not all(value.isfinite().all() for value in (parameters, *model.parameters())):
         raise DivergedError("the fit has no finite result: look at the readings for values that do not belong there")
 
 

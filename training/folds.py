@@ -14,14 +14,24 @@ from training.stack import Stack
 # Up to so many readings each is left out by itself; beyond, a tenth of them at a time.
 EACH_BY_ITSELF = 300
 FOLDS = 10
+# What all left-out networks may hold together, as they are a part of the file: 16 MiB.
+_PARAMETERS = 2**22
 
 
-def assign(rows: int, seed: int, each_by_itself: int = EACH_BY_ITSELF) -> Tensor:
-    """The fold that each row is in ``[rows]``: one of its own up to so many rows, else one of ten by the seed."""
-    if rows <= each_by_itself:
+def assign(rows: int, seed: int, each_by_itself: int = EACH_BY_ITSELF, size: int = 1) -> Tensor:
+    """The fold that each row is in ``[rows]``: one of its own up to so many rows, else one of ten by the seed.
+
+    Also one of ten where networks of so many parameters would be too many to keep.
+    """
+    if rows <= each_by_itself and rows * size <= _PARAMETERS:
         return torch.arange(rows)
     numbers = torch.arange(rows) % FOLDS
     return numbers[torch.randperm(rows, generator=torch.Generator().manual_seed(seed))]
+
+
+def are_kept(size: int) -> bool:
+    """Whether networks of so many parameters are small enough that those of ten folds go into the file."""
+    return FOLDS * size <= _PARAMETERS
 
 
 def weights(fold: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from training import dataset, folds, gradient_descent, loop, network
 from training.dataset import Dataset
 from training.errors import DivergedError
 from training.gradient_descent import Sample
-from training.intervals import NetworkWithIntervals
 from training.left_out import LeftOutFit
 from training.network import Network, Scaling
 from training.record import Run
@@ -46,7 +45,7 @@ class Recipe:
             torch.manual_seed(seed)
             return network.build(self.hidden, self.activation, features, targets)
 
-    def _with_intervals(self, model: Network, data: Dataset, seed: int, device: str) -> NetworkWithIntervals:
+    def _with_intervals(self, model: Network, data: Dataset, seed: int, device: str) -> Network:
         scalings = [
             Scaling(model.feature_offset, model.feature_scale),
             Scaling(model.target_offset, model.target_scale),
@@ -54,9 +53,11 @@ class Recipe:
         features, targets = (
             scaling.of(values) for scaling, values in zip(scalings, (data.features, data.targets), strict=True)
         )
-        fold = folds.assign(len(features), seed)
-        scaled = folds.scaled(features, targets, folds.weights(fold))
         stack = Stack((features.shape[1], *self.hidden, targets.shape[1]), self.activation)
+        if not folds.are_kept(stack.size):
+            return model
+        fold = folds.assign(len(features), seed, size=stack.size)
+        scaled = folds.scaled(features, targets, folds.weights(fold))
         start = stack.of([self._fresh(seed, *scalings)]).expand(len(scaled.sample.weights), -1)
         trained = gradient_descent.train(
             stack,
