@@ -19,6 +19,9 @@ STEPS: Final = 150
 _STARTS = 2
 # Sizes larger than the best one so far that are tried before larger ones are given up.
 _PATIENCE = 2
+# Steps without gain for the rows left out that end a trial; a loss at which there is nothing left to gain.
+_STEP_PATIENCE = 40
+_EXACT = 1e-9
 # Another size, or an earlier stop, must lower the loss by this share; another scale by far more, as it changes what is
 # said beyond the readings.
 _BETTER, _FAR_BETTER = 0.99, 0.8
@@ -77,12 +80,22 @@ def _best_size(  # noqa: PLR0913, PLR0917 - what is compared, on what
     worse = 0
     for stack in stacks:
         fitted = least_squares.fit(
-            stack, features, targets, folds.weights(fold), steps=STEPS, starts=_STARTS, seed=seed, device=device
+            stack,
+            features,
+            targets,
+            folds.weights(fold),
+            steps=STEPS,
+            starts=_STARTS,
+            seed=seed,
+            device=device,
+            patience=_STEP_PATIENCE,
         )
         candidate = _stopped(stack, scale, folds.mean(fitted.left_out, fold))
         if best is None or candidate.loss < _BETTER * best.loss:
             best, worse = candidate, 0
         elif (worse := worse + 1) >= _PATIENCE:
+            break
+        if best.loss < _EXACT:
             break
     assert best is not None  # noqa: S101 - there is a shape to compare
     return best

@@ -24,16 +24,26 @@ _JACOBIAN_NUMBERS = 2**25
 
 
 def fit(  # noqa: PLR0913 - what a fit is made of, each by name
-    stack: Stack, features: Tensor, targets: Tensor, weights: Tensor, *, steps: int, starts: int, seed: int, device: str
+    stack: Stack,
+    features: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    steps: int,
+    starts: int,
+    seed: int,
+    device: str,
+    patience: int | None = None,
 ) -> Fitted:
     """Fit a network to the rows of each row of `weights` ``[members, rows]``: 1 for those that it sees, else 0.
 
     The rows ``[rows, columns]`` are standardised, float64. Each member is the best of so many starts, by its evidence.
+    With `patience`, second-order steps end after so many that bring nothing for the rows left out.
     """
     members = folds.scaled(features, targets, weights)
     sample = Sample(*(values.to(device) for values in members.sample))
     if len(features) <= SECOND_ORDER_ROWS and stack.size <= SECOND_ORDER_SIZE:
-        fitted = _second_order(stack, sample, steps, starts, seed)
+        fitted = _second_order(stack, sample, steps, starts, seed, patience)
     else:
         fitted = minibatch.fit(stack, _first(stack, sample, steps, seed), sample, seed)
     # Losses are of the targets as given, so that those of different members can be compared.
@@ -56,14 +66,18 @@ def _first(stack: Stack, sample: Sample, steps: int, seed: int) -> Tensor:
     return _starts(stack, part, 1, seed)
 
 
-def _second_order(stack: Stack, sample: Sample, steps: int, starts: int, seed: int) -> Fitted:
+def _second_order(  # noqa: PLR0913, PLR0917 - as above
+    stack: Stack, sample: Sample, steps: int, starts: int, seed: int, patience: int | None = None
+) -> Fitted:
     members, rows = sample.weights.shape
     first = _starts(stack, sample, starts, seed)
     of = torch.arange(members, device=first.device).repeat_interleave(starts)
     at_once = max(1, _JACOBIAN_NUMBERS // (rows * sample.targets.shape[-1] * stack.size))
     with threads_for(0):  # its many small steps would wait for a second thread longer than it works
         parts = [
-            levenberg_marquardt.fit(stack, first[some], Sample(*(values[of[some]] for values in sample)), steps)
+            levenberg_marquardt.fit(
+                stack, first[some], Sample(*(values[of[some]] for values in sample)), steps, patience
+            )
             for some in torch.arange(len(first), device=first.device).split(at_once)  # type: ignore[no-untyped-call]
         ]
     joined = Fitted.joined(parts)

@@ -100,8 +100,11 @@ def _bends(directions: Tensor, features: Tensor, random: torch.Generator) -> tup
     return directions / width.unsqueeze(1), -middle / width
 
 
-def fit(stack: Stack, first: Tensor, sample: Sample, steps: int) -> Fitted:
-    """Fit each row of `first` ``[M, size]`` to the sample, all in float64; at most so many steps."""
+def fit(stack: Stack, first: Tensor, sample: Sample, steps: int, patience: int | None = None) -> Fitted:
+    """Fit each row of `first` ``[M, size]`` to the sample, all in float64; at most so many steps.
+
+    With `patience`, so many steps that bring nothing for the rows left out are the last ones.
+    """
     state = _State(stack, first, sample)
     training, left_out = [], []
     lowest, best = math.inf, 0
@@ -113,7 +116,7 @@ def fit(stack: Stack, first: Tensor, sample: Sample, steps: int) -> Fitted:
         mean = float(left_out[-1].mean())
         if not mean >= lowest:  # also where nothing is left out
             lowest, best = mean, number
-        if number > _FREE_STEPS and (state.settled or number - best > _LEFT_OUT_PATIENCE):
+        if number > _FREE_STEPS and (state.settled or number - best > (patience or steps)):
             break
     return Fitted(state.parameters, state.evidence, torch.stack(training), torch.stack(left_out))
 
