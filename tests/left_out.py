@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training import dataset, loop, network, publish, readings, record
 from training.fit import THERMOMETER, THERMOMETER_UNITS
-from training.intervals import NetworkWithIntervals, with_intervals
+from training.intervals import with_intervals
 from training.network import Network, Scaling
 
 Array = NDArray[np.float64]
@@ -81,7 +81,6 @@ def stacked(others: Sequence[Network]) -> list[tuple[torch.Tensor, torch.Tensor]
 
 def published(artifacts: Path, fits: LeftOutFits, model: str = "thermometer") -> Path:
     """One more version of the model."""
-    assert isinstance(fits.run.network, NetworkWithIntervals)
     return publish.publish(artifacts, model, record.files(fits.run, model))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from training import folds, least_squares
+from training.levenberg_marquardt import FREE_STEPS
 from training.network import Logarithm, LogarithmOfSome, Scaling
 from training.stack import Stack
 
@@ -25,6 +26,8 @@ _EXACT = 1e-9
 # Another size, or an earlier stop, must lower the loss by this share; another scale by far more, as it changes what is
 # said beyond the readings.
 _BETTER, _FAR_BETTER = 0.99, 0.8
+# So many steps after decay has set in, it has found its place.
+_SETTLING_STEPS = 20
 # A positive feature that spans so much may be better on a logarithmic scale.
 _DECADE = 10.0
 # Sizes and scales are compared on no more rows than this.
@@ -102,8 +105,12 @@ def _best_size(  # noqa: PLR0913, PLR0917 - what is compared, on what
 
 
 def _stopped(stack: Stack, scale: Scale, losses: Tensor) -> Choice:
-    """The choice with as many steps as there are, unless an earlier one left a loss that is clearly lower."""
-    steps = int(losses.argmin()) + 1
+    """The choice with as many steps as there are, unless an earlier one left a loss that is clearly lower.
+
+    None is so early that decay has not set in: there is no evidence yet to tell starts apart by.
+    """
+    free = min(FREE_STEPS + _SETTLING_STEPS, len(losses) - 1)
+    steps = free + int(losses[free:].argmin()) + 1
     if not losses[steps - 1] < _BETTER * losses[-1]:
         return Choice(stack, scale, STEPS, float(losses[-1]))
     return Choice(stack, scale, steps, float(losses[steps - 1]))

@@ -20,7 +20,7 @@ from training.gradient_descent import Sample
 from training.stack import Stack
 
 # Until then the networks fit freely; decay from the first step on would freeze neurons before they have found a place.
-_FREE_STEPS = 30
+FREE_STEPS = 30
 # Standardised targets begin with noise of a tenth and with hardly any decay.
 _FIRST_PRECISION = 100.0
 _FIRST_DECAY = 1e-3
@@ -110,13 +110,13 @@ def fit(stack: Stack, first: Tensor, sample: Sample, steps: int, patience: int |
     lowest, best = math.inf, 0
     rest = Sample(sample.features, sample.targets, 1 - sample.weights)
     for number in tqdm(range(steps), desc=f"{len(first)} networks of {stack.widths}", unit="step", leave=False):
-        outputs = state.step(regularise=number >= _FREE_STEPS)
+        outputs = state.step(regularise=number >= FREE_STEPS)
         training.append(sample.losses(outputs))
         left_out.append(rest.losses(outputs))
         mean = float(left_out[-1].mean())
         if not mean >= lowest:  # also where nothing is left out
             lowest, best = mean, number
-        if number > _FREE_STEPS and (state.settled or number - best > (patience or steps)):
+        if number > FREE_STEPS and (state.settled or number - best > (patience or steps)):
             break
     return Fitted(state.parameters, state.evidence, torch.stack(training), torch.stack(left_out))
 

@@ -165,9 +165,9 @@ def test_accept_is_honoured(service: Running, accept: str, status: int) -> None:
 
 def test_unknown_query_parameters_are_refused(service: Running) -> None:
     """An option that is not there must not seem to work."""
-    response = service.client.post("/predict?interval=0.9", content=GOOD, headers=JSON)
+    response = service.client.post("/predict?intervals=0.9", content=GOOD, headers=JSON)
     assert response.status_code == 422
-    assert "interval" in response.json()["errors"][0]["pointer"]
+    assert "intervals" in response.json()["errors"][0]["pointer"]
 
 
 @pytest.mark.parametrize(

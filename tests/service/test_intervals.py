@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forms import ARROW, CSV, JSON, as_float32, from_arrow, lines, pointers, post, to_arrow
-from left_out import LeftOutFits, fit, published
+from left_out import LeftOutFits, fit, published, without_intervals
 from running import Running, serving, serving_through_each_door
 from service.__main__ import main
 from service.client import Client
@@ -48,9 +49,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> LeftOutFits:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, eleven: LeftOutFits, wide: LeftOutFits) -> Path:
-    """Both, published."""
+    """Both, published, and an older one."""
     artifacts = tmp_path_factory.mktemp("intervals")
     published(artifacts, eleven)
+    published(artifacts, replace(eleven, run=without_intervals(eleven.run)), "older")
     published(artifacts, wide, "wide")
     return artifacts
 
@@ -167,11 +169,11 @@ def test_a_level_that_is_none_is_refused(bounded: Running, level: str, form: str
     json.loads(answer.content, parse_constant=pytest.fail)
 
 
-def test_an_older_version_answers_without_intervals(service: Running) -> None:
+def test_an_older_version_answers_without_intervals(bounded: Running) -> None:
     """It serves on, and where an interval is asked for says that it has none."""
-    assert service.client.post("/predict", json=TABLE).status_code == 200
-    assert service.client.get("/models/thermometer/versions/1").json()["manifest"]["interval"] is None
-    answer = ask(service, "0.9")
+    assert bounded.client.post("/models/older/predict", json=TABLE).status_code == 200
+    assert bounded.client.get("/models/older/versions/1").json()["manifest"]["interval"] is None
+    answer = ask(bounded, "0.9", path="/models/older/predict")
     assert answer.status_code == 422
     assert answer.json()["detail"] == "query: interval asks for an interval, and this version has none"
 
@@ -240,11 +242,11 @@ def test_a_column_of_a_bound_s_name_stays_as_it_is(bounded: Running) -> None:
     )
 
 
-def test_the_protocol_names_bounds_and_level(bounded: Running, service: Running) -> None:
+def test_the_protocol_names_bounds_and_level(bounded: Running) -> None:
     """In the metadata of a version with intervals, and in what it answers; two targets wide."""
     names = [output["name"] for output in bounded.client.get("/v2/models/wide").json()["outputs"]]
     assert names == ["predictions", "out_of_range", "lower", "upper"]
-    assert len(service.client.get("/v2/models/thermometer").json()["outputs"]) == 2
+    assert len(bounded.client.get("/v2/models/older").json()["outputs"]) == 2
     asked = request(tensor([[3, 1]], [1, 2]), parameters={"interval": 0.8}, outputs=[{"name": "upper"}, {"name": "d"}])
     answer = bounded.client.post("/v2/models/wide/infer", json=asked)
     assert {name: value.shape for name, value in outputs(answer).items()} == {"upper": (1, 2), "d": (1,)}

@@ -36,7 +36,7 @@ def test_the_server_says_what_it_is(both: Running) -> None:
 
 
 def test_a_model_says_what_its_tensors_are(both: Running) -> None:
-    """One input of all features; the predictions and the flags; by number and by label too."""
+    """One input of all features; the predictions, the flags and the bounds; by number and by label too."""
     document = both.client.get("/v2/models/wine").json()
     assert document == {
         "name": "wine",
@@ -46,6 +46,8 @@ def test_a_model_says_what_its_tensors_are(both: Running) -> None:
         "outputs": [
             {"name": "predictions", "datatype": "FP32", "shape": [-1, 2]},
             {"name": "out_of_range", "datatype": "BOOL", "shape": [-1]},
+            {"name": "lower", "datatype": "FP32", "shape": [-1, 2]},
+            {"name": "upper", "datatype": "FP32", "shape": [-1, 2]},
         ],
     }
     for version in ("1", "2", "candidate"):

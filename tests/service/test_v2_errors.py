@@ -61,7 +61,7 @@ WRONG = {
     "strings": (request(tensor(["a"], datatype="BYTES")), "/inputs/0/datatype"),
     "booleans": (request(tensor([True], datatype="BOOL")), "/inputs/0/datatype"),
     "an unknown datatype": (request(tensor([1], datatype="fp32")), "/inputs/0/datatype"),
-    "an unknown output": (request(GOOD, outputs=[{"name": "lower"}]), "predictions, out_of_range, celsius"),
+    "an unknown output": (request(GOOD, outputs=[{"name": "middle"}]), "out_of_range, lower, upper, celsius"),
     "the same output twice": (request(GOOD, outputs=[{"name": "celsius"}] * 2), "twice"),
     "an output without a name": (request(GOOD, outputs=[{}]), "/outputs/0/name"),
     "binary_data that is no boolean": (
