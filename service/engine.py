@@ -23,6 +23,8 @@ from service.outputs import Outputs
 
 # A worker's block: this many times the loop's bound, as a hop between threads costs about 0.1 ms.
 _BLOCK_HOLDS = 2
+# Pieces that the worker has at once: with the next one there already, it need not wait for a busy loop between two.
+_PIECES_SENT = 2
 _RATE_SMOOTHING = 0.1
 
 Run: TypeAlias = Callable[[Rows], Outputs]
@@ -71,7 +73,7 @@ class Engine:
         self._large: deque[Entry] = deque()
         self._queued_rows = 0
         self._turn_due = False
-        self._worker_busy = False
+        self._pieces_sent = 0
         self._prefer_large = False
         self._closed = False
 
@@ -112,7 +114,7 @@ class Engine:
     def _wake(self, delay: float = 0.0) -> None:
         """See to it that a turn comes, if there is something that it could run."""
         inline = self._small and self._inline_rows
-        threaded = not self._worker_busy and (self._small or self._large)
+        threaded = self._pieces_sent < _PIECES_SENT and (self._small or self._large)
         if self._turn_due or not (inline or threaded):
             return
         self._turn_due = True
@@ -129,7 +131,7 @@ class Engine:
             started = perf_counter()
             outputs = _attempt(self._run, _joined(batch))
             self._settle_batch(batch, outputs, perf_counter() - started)
-        if not self._worker_busy and (self._large or self._small):
+        if self._pieces_sent < _PIECES_SENT and (self._large or self._small):
             self._start_block()
         self._wake()
 
@@ -185,7 +187,7 @@ class Engine:
 
     def _send(self, rows: Rows, end: Callable[[Outputs | Exception, float], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._worker_busy = True
+        self._pieces_sent += 1
 
         def work() -> None:
             started = perf_counter()
@@ -197,7 +199,7 @@ class Engine:
                 return
 
         def done(outputs: Outputs | Exception, seconds: float) -> None:
-            self._worker_busy = False
+            self._pieces_sent -= 1
             end(outputs, seconds)
             self._wake()
 
