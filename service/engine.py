@@ -26,6 +26,7 @@ _BLOCK_HOLDS = 2
 # Pieces that the worker has at once: with the next one there already, it need not wait for a busy loop between two.
 _PIECES_SENT = 2
 _RATE_SMOOTHING = 0.1
+_EXPIRED = "its deadline passed while it waited"
 
 Run: TypeAlias = Callable[[Rows], Outputs]
 
@@ -148,11 +149,11 @@ class Engine:
         return batch
 
     def _still_wanted(self, entry: Entry, now: float) -> bool:
-        if not entry.cancelled and now <= entry.deadline:
+        if entry.is_wanted(now):
             if not entry.batch:
                 entry.waited = now - entry.arrived
             return True
-        self._fail(entry, Expired("its deadline passed while it waited"))
+        self._fail(entry, Expired(_EXPIRED))
         return False
 
     def _settle_batch(self, batch: list[Entry], outputs: Outputs | Exception, seconds: float) -> None:
@@ -176,22 +177,24 @@ class Engine:
         if self._small and not self._inline_rows and not (self._large and self._prefer_large):
             self._prefer_large = True
             if batch := self._take_small(self._block_rows):
-                self._send(_joined(batch), partial(self._settle_batch, batch))
+                self._send(batch, _joined(batch), partial(self._settle_batch, batch))
                 return
         self._prefer_large = False
         while self._large:
             entry = self._large.popleft()
             if self._still_wanted(entry, perf_counter()):
-                self._send(entry.next_rows(self._block_rows), partial(self._end_block, entry))
+                self._send([entry], entry.next_rows(self._block_rows), partial(self._end_block, entry))
                 return
 
-    def _send(self, rows: Rows, end: Callable[[Outputs | Exception, float], None]) -> None:
+    def _send(self, batch: list[Entry], rows: Rows, end: Callable[[Outputs | Exception, float], None]) -> None:
         loop = asyncio.get_running_loop()
         self._pieces_sent += 1
 
         def work() -> None:
             started = perf_counter()
-            outputs = _attempt(self._run, rows)
+            # It may have waited behind another piece, and nobody for it any more.
+            wanted = any(entry.is_wanted(started) for entry in batch)
+            outputs = _attempt(self._run, rows) if wanted else Expired(_EXPIRED)
             seconds = perf_counter() - started
             try:
                 loop.call_soon_threadsafe(done, outputs, seconds)

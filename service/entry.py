@@ -74,6 +74,10 @@ class Entry:
         """Say that nobody waits: the model will not run for it, and `reply` will not be called."""
         self.cancelled = True
 
+    def is_wanted(self, now: float) -> bool:
+        """Whether somebody still waits for it, and it can be in time."""
+        return not self.cancelled and now <= self.deadline
+
     def own_outputs(self) -> Outputs:
         """Its own rows of `outputs`, which it must have."""
         whole, own = cast("Outputs", self.outputs), slice(self.start, self.stop)

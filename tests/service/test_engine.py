@@ -302,6 +302,31 @@ def test_a_cancelled_large_request_stops_after_its_block() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+def test_a_block_that_the_thread_has_already_is_not_computed_for_nobody(end: str) -> None:
+    """Behind the one that runs, when its client goes, or its deadline passes."""
+
+    async def main() -> None:
+        model = Recorder()
+        batching = engine(model, BY_BLOCKS)
+        model.open.clear()
+        _, first = submit(batching, [1.0] * 10)
+        second, _ = submit(batching, [1.0] * 10)
+        await asyncio.sleep(0.01)
+        if end == "cancelled":
+            second.cancel()
+        else:
+            second.deadline = 0.0
+        model.open.set()
+        await first
+        await submit(batching, [1.0] * 20)[1]
+        assert sum(model.sizes) == 10 + 20
+        assert isinstance(second.error, Expired) == (end == "expired")
+        assert batching.queued_rows == 0
+
+    run(main)
+
+
 def test_closing_answers_everything_that_waits() -> None:
     """Also the large request that runs; and nothing is taken any more."""
 
