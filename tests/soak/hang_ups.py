@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from soak.case import Case, Soak
 from soak.load import DOORS, Tally, one_of
 from soak.models import FAHRENHEIT, MODEL, celsius, publish
-from soak.processes import Process, misbehaving, serving
+from soak.processes import Process, serving_behind
 from soak.wire import Answer, Line, Lost, request, table
 
 _WAIT_MS = 200
@@ -77,13 +77,10 @@ def faults(seen: Seen) -> list[str]:
 def _observed(soak: Soak, clients: int, fault: str) -> Seen:
     artifacts = soak.folder / "artifacts"
     publish(artifacts)
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts, "--max-wait-ms", str(_WAIT_MS)))
-        service.until_ready()
-        url = opened.enter_context(misbehaving(fault, service.url, soak.folder)).url if fault else service.url
+    with serving_behind(artifacts, fault, "--max-wait-ms", str(_WAIT_MS)) as (service, asked):
         check = one_of({"1": celsius(artifacts / MODEL / "1")})
         before = _rows_run(service)
-        seen = asyncio.run(_waves(url, clients // _GOING, check))
+        seen = asyncio.run(_waves(asked.url, clients // _GOING, check))
         seen.rows_run = _rows_run(service) - before
         return seen
 

@@ -14,7 +14,7 @@ from functools import partial
 from soak.case import Case, Soak
 from soak.load import Load, Tally, loaded, one_of
 from soak.models import MODEL, celsius, publish
-from soak.processes import Process, misbehaving, resident_kib, serving
+from soak.processes import Process, resident_kib, serving_behind
 from soak.wire import Line, parsed, read_message, request, table
 
 _SLOW_CONNECTIONS = 1000
@@ -104,12 +104,9 @@ _Kind = Callable[[str, Process], Awaitable[Attack]]
 def _observed(soak: Soak, fault: str, kinds: tuple[_Kind, ...]) -> Seen:
     artifacts = soak.folder / "artifacts"
     publish(artifacts)
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts, *_FLAGS))
-        service.until_ready()
-        url = opened.enter_context(misbehaving(fault, service.url, soak.folder)).url if fault else service.url
+    with serving_behind(artifacts, fault, *_FLAGS) as (service, asked):
         check = one_of({"1": celsius(artifacts / MODEL / "1")})
-        return asyncio.run(_attacked(service, url, kinds, Load(url, _NEIGHBOURS, check)))
+        return asyncio.run(_attacked(service, asked.url, kinds, Load(asked.url, _NEIGHBOURS, check)))
 
 
 async def _attacked(service: Process, url: str, kinds: tuple[_Kind, ...], load: Load) -> Seen:

@@ -5,7 +5,6 @@ Planted: a proxy that now and then gives no answer, and no worker that was kille
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -16,7 +15,7 @@ from service.client import AsyncClient, ClientError
 from soak.case import Case, Soak
 from soak.load import Load, Tally, loaded, one_of
 from soak.models import FAHRENHEIT, MODEL, agree, celsius, publish, publish_broken
-from soak.processes import Process, misbehaving, serving
+from soak.processes import Process, serving_behind
 
 _CONNECTIONS = 16
 _CLIENTS = 4
@@ -71,11 +70,8 @@ def faults(seen: Seen) -> list[str]:
 def _observed(soak: Soak, kills: int, fault: str) -> Seen:
     artifacts = soak.folder / "artifacts"
     publish(artifacts)
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts, "--workers", "2", "--refresh-seconds", "0.2"))
-        service.until_ready()
-        url = opened.enter_context(misbehaving(fault, service.url, soak.folder)).url if fault else service.url
-        return asyncio.run(_loaded(service, url, artifacts, kills))
+    with serving_behind(artifacts, fault, "--workers", "2", "--refresh-seconds", "0.2") as (service, asked):
+        return asyncio.run(_loaded(service, asked.url, artifacts, kills))
 
 
 async def _loaded(service: Process, url: str, artifacts: Path, kills: int) -> Seen:

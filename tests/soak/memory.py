@@ -6,7 +6,6 @@ was watched has to stay below 4 MiB. Planted: a proxy that keeps what it answere
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,7 +14,7 @@ from statistics import median
 from soak.case import Case, Soak
 from soak.load import Load, Tally, loaded, one_of
 from soak.models import MODEL, celsius, publish
-from soak.processes import Process, misbehaving, resident_kib, serving
+from soak.processes import Process, resident_kib, serving_behind
 from soak.wire import Line, Lost, table
 
 _NOISE_KIB = 4 * 1024
@@ -88,10 +87,7 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
 def _observed(soak: Soak, workers: int, seconds: float, fault: str) -> Seen:
     artifacts = soak.folder / f"artifacts-{workers}"
     publish(artifacts)
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts, "--workers", str(workers)))
-        service.until_ready()
-        weighed = opened.enter_context(misbehaving(fault, service.url, soak.folder)) if fault else service
+    with serving_behind(artifacts, fault, "--workers", str(workers)) as (_, weighed):
         return asyncio.run(
             _watched(weighed, seconds, Load(weighed.url, _CONNECTIONS, one_of({"1": celsius(artifacts / MODEL / "1")})))
         )

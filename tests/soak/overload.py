@@ -6,14 +6,13 @@ Planted: a proxy that takes Retry-After out of every refusal.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 from soak.case import Case, Soak
 from soak.models import publish
-from soak.processes import Process, misbehaving, serving
+from soak.processes import Process, serving_behind
 from soak.wire import Line, Lost, ask, table
 
 # So large a network and so many rows that the model is what is busy, and neither the sockets nor the JSON.
@@ -123,11 +122,8 @@ def faults(seen: Seen) -> list[str]:
 def _observed(soak: Soak, seconds: float, factors: tuple[int, ...], fault: str) -> Seen:
     artifacts = soak.folder / "artifacts"
     publish(artifacts, "--hidden", _HIDDEN, epochs=1)
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts, "--max-queue-rows", str(_ROWS * _QUEUED_REQUESTS)))
-        service.until_ready()
-        url = opened.enter_context(misbehaving(fault, service.url, soak.folder)).url if fault else service.url
-        return asyncio.run(_offered(service, url, seconds, factors))
+    with serving_behind(artifacts, fault, "--max-queue-rows", str(_ROWS * _QUEUED_REQUESTS)) as (service, asked):
+        return asyncio.run(_offered(service, asked.url, seconds, factors))
 
 
 async def _offered(service: Process, url: str, seconds: float, factors: tuple[int, ...]) -> Seen:

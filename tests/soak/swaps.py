@@ -5,7 +5,6 @@ Planted: a proxy that now and then gives an answer the name of another version.
 """
 
 import asyncio
-import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from soak.case import Case, Soak
 from soak.load import Load, Tally, loaded, one_of
 from soak.models import BREAKS, MODEL, distinct
-from soak.processes import Process, misbehaving, serving
+from soak.processes import Process, serving_behind
 from soak.wire import ask
 from training.publish import set_label
 
@@ -69,11 +68,8 @@ def _observed(soak: Soak, swaps: int, fault: str) -> Seen:
     answers = distinct(waiting, swaps + 1)
     (artifacts / MODEL).mkdir(parents=True)
     shutil.move(waiting / MODEL / "1", artifacts / MODEL / "1")
-    with contextlib.ExitStack() as opened:
-        service = opened.enter_context(serving(artifacts, "--refresh-seconds", "0.1"))
-        service.until_ready()
-        url = opened.enter_context(misbehaving(fault, service.url, soak.folder)).url if fault else service.url
-        return asyncio.run(_swapped(service, url, waiting / MODEL, artifacts, answers))
+    with serving_behind(artifacts, fault, "--refresh-seconds", "0.1") as (service, asked):
+        return asyncio.run(_swapped(service, asked.url, waiting / MODEL, artifacts, answers))
 
 
 async def _swapped(service: Process, url: str, waiting: Path, artifacts: Path, answers: dict[str, list[float]]) -> Seen:
