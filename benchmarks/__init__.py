@@ -14,5 +14,6 @@ Each file is one thing:
     coverage.py    python -m benchmarks.coverage: whether intervals hold what they promise
     wine.py        python -m benchmarks.wine: what an epoch of the wine costs
     results.py     samples, goals, medians;  table.py and picture.py show them
+    quiet.py       fits that say nothing
     processes.py   real processes: pinned, measured, always ended
 """

@@ -10,15 +10,14 @@ steps are chosen for each set as well, by the default recipe.
 """
 
 import argparse
-import contextlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from benchmarks.quiet import quiet
 from service import intervals
 from service.manifest import Bounds, Interval
 from training import automatic, dataset, folds, least_squares
@@ -82,7 +81,7 @@ def _look(
 ) -> list[tuple[float, float]]:
     """For each rank the share of new readings within their bounds, and the median width, for one simulated set."""
     (x, y), (new_x, new_y) = (_simulated(draw, rows, random) for rows in (readings, _PLACES))
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+    with quiet():
         found = bounds(x, y, new_x, ranks)
     inside = [(lower <= new_y[:, 0]) & (new_y[:, 0] <= upper) for lower, upper in found]
     return [

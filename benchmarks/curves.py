@@ -8,17 +8,16 @@ error of each reading by a network that left it out.
 """
 
 import argparse
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.quiet import quiet
 from training import automatic, dataset, readings, textbook
 from training.fit import THERMOMETER
 from training.intervals import NetworkWithIntervals
@@ -107,14 +106,8 @@ def _share(name: str, seed: int) -> float:
 
 def _run(path: Path, recipe: automatic.Recipe | textbook.Recipe) -> Run:
     data = dataset.choose(readings.read(path), (), {})
-    with _silence():
+    with quiet():
         return recipe.run(data, 0, "cpu")
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[Any]:
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-        yield
 
 
 if __name__ == "__main__":

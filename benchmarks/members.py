@@ -1,17 +1,16 @@
 """W11: how many networks are fitted at once in the time of one, by the textbook's recipe for the thermometer."""
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 
 import torch
 
+from benchmarks.quiet import quiet
 from benchmarks.results import MEMBERS, OURS, Record, Sample
 from training import dataset, gradient_descent, loop, network, readings
 from training.fit import THERMOMETER
-from training.gradient_descent import Sample as Readings
 from training.network import Scaling
+from training.sample import Sample as Readings
 from training.stack import Stack
 
 _MEMBERS, _HIDDEN, _EPOCHS = 500, 8, 1_000
@@ -42,7 +41,7 @@ def measure(rounds: int, record: Record) -> None:
 
 
 def _seconds(work: Callable[[], None]) -> float:
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+    with quiet():
         begun = time.perf_counter()
         work()
         return time.perf_counter() - begun
