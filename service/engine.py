@@ -10,13 +10,13 @@ import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import TypeAlias
 
 import numpy as np
 
+from service.cost import Cost
 from service.entry import Closed, EngineError, Entry, Expired, Miscounted, Refused, Rows
 from service.executions import Executions
 from service.outputs import Outputs
@@ -29,22 +29,6 @@ _RATE_SMOOTHING = 0.1
 _EXPIRED = "its deadline passed while it waited"
 
 Run: TypeAlias = Callable[[Rows], Outputs]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one call of the model takes, in seconds: a fixed part, and a part for each row."""
-
-    fixed: float
-    per_row: float
-
-    def rows_within(self, seconds: float) -> int:
-        """How many rows fit into that time; 0 where not even one does."""
-        return max(0, int((seconds - self.fixed) / max(self.per_row, 1e-12)))
-
-    def rows_worth_a_call(self) -> int:
-        """How many rows take as long as the fixed part of a call."""
-        return int(self.fixed / max(self.per_row, 1e-12))
 
 
 class Engine:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from service import artifact, straight
 from service.artifact import Artifact, ArtifactError
+from service.cost import Cost
 from service.cuda import CudaNetwork
-from service.engine import Cost
 from service.entry import Rows
 from service.interval_network import IntervalNetwork, interval_of
 from service.intervals import ranked

@@ -18,7 +18,8 @@ import torch
 
 from service import artifact
 from service.catalog import Catalog, Identity, Model, Version
-from service.engine import Cost, Engine, Run
+from service.cost import Cost
+from service.engine import Engine, Run
 from service.predictor import Predictor
 from service.served import Served
 from service.settings import Settings

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import Cost, Engine
+from service.cost import Cost
+from service.engine import Engine
 from service.entry import Closed, Entry, Expired, Miscounted, Refused, Rows
 from service.outputs import Outputs
 
