@@ -15,7 +15,7 @@ SERVICE_LAYERS = [
     {"service.archive.script"},
     {"service.archive.members"},
     {"service.artifact", "service.settings", "service.access", "service.problems", "service.outputs"},
-    {"service.entry", "service.executions", "service.straight", "service.cuda", "service.counts"},
+    {"service.cost", "service.entry", "service.executions", "service.straight", "service.cuda", "service.counts"},
     {"service.engine", "service.features", "service.intervals"},
     {"service.snapshots", "service.tables.table", "service.tables.message"},
     {"service.tables.json", "service.tables.csv", "service.tables.arrow", "service.interval_network"},
@@ -48,8 +48,8 @@ SERVICE_LAYERS = [
     {"service.__main__"},
 ]
 TRAINING_LAYERS = [
-    {"training.errors", "training.flags", "training.bounds", "training.network", "training.stack"},
-    {"training.readings", "training.loop", "training.intervals", "training.svg", "training.versions"},
+    {"training.errors", "training.flags", "training.bounds", "training.network", "training.sample"},
+    {"training.readings", "training.loop", "training.intervals", "training.stack", "training.svg", "training.versions"},
     {"training.dataset", "training.gradient_descent", "training.left_out", "training.publish", "training.evaluate"},
     {"training.folds", "training.levenberg_marquardt", "training.grid", "training.record", "training.signing"},
     {"training.minibatch", "training.textbook", "training.pictures", "training.sweep", "training.tensorboard"},

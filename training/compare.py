@@ -10,7 +10,7 @@ import torch
 
 from training import dataset, loop, readings
 from training.fit import THERMOMETER, THERMOMETER_UNITS
-from training.network import Network, Scaling, build
+from training.network import Network, Scaling, fresh
 
 # Where (21.8, -4.0) and (68.4, 21.0) stand in the file.
 VALIDATION_ROWS: Final = (7, 10)
@@ -75,9 +75,7 @@ def _run(row: Row, seed: int) -> Outcome:
     data = dataset.choose(readings.read(THERMOMETER), (), THERMOMETER_UNITS)
     held_out = torch.tensor(VALIDATION_ROWS)
     training = torch.tensor([number for number in range(len(data.features)) if number not in VALIDATION_ROWS])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build(row.hidden, "tanh", Scaling.by(10.0), Scaling.by(1.0))
+    network = fresh(seed, row.hidden, "tanh", Scaling.by(10.0), Scaling.by(1.0))
     optimizer = loop.OPTIMIZERS["sgd"](network.parameters(), lr=row.learning_rate)
     loss = loop.mean_squared_error(network.target_scale)
     parts = dataset.split(data, dataset.Rows(training, held_out), "cpu")

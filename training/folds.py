@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.gradient_descent import Sample
+from training.sample import Sample
 from training.stack import Stack
 
 # Up to so many readings each is left out by itself; beyond, a tenth of them at a time.

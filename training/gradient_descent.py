@@ -4,32 +4,16 @@ Owns the steps, not the shape (see `training.stack`). `training.loop` is the sam
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from training.loop import OPTIMIZERS, threads_for
+from training.sample import Sample
 from training.stack import Stack
 
 _SHOW_EVERY = 50
-
-
-class Sample(NamedTuple):
-    """What M networks are fitted to: `features` ``[M, rows, features]``, `targets` ``[M, rows, targets]``, both scaled.
-
-    `weights` ``[M, rows]`` say how much a row counts for a network: 0 leaves it out. M may be 1 in the first two.
-    """
-
-    features: Tensor
-    targets: Tensor
-    weights: Tensor
-
-    def losses(self, outputs: Tensor) -> Tensor:
-        """Each network's mean squared error ``[M]`` over its rows and the targets."""
-        squares = (outputs - self.targets).square().mean(dim=-1)
-        return (squares * self.weights).sum(dim=1) / self.weights.sum(dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +40,8 @@ def train(  # noqa: PLR0913 - what a run is made of, each by name
     steps = OPTIMIZERS[optimizer](
         [{"params": [group], "lr": rate} for group, rate in zip(groups, rates, strict=True)], lr=rates[0]
     )
-    ordered = Sample(_rows(sample.features, order), _rows(sample.targets, order), sample.weights[order])
-    rest = Sample(ordered.features, ordered.targets, 1 - ordered.weights)
+    ordered = sample.members(order)
+    rest = ordered.left_out
     training, left_out = (start.new_zeros(epochs, len(start)) for _ in range(2))
     features = ordered.features.expand(len(start), -1, -1)
     progress = tqdm(range(epochs), desc=f"{len(start)} networks", unit="epoch", miniters=_SHOW_EVERY)
@@ -73,7 +57,3 @@ def train(  # noqa: PLR0913 - what a run is made of, each by name
             steps.step()
     back = order.argsort()
     return Trained(torch.cat(groups).detach()[back], training[:, back], left_out[:, back])
-
-
-def _rows(values: Tensor, order: Tensor) -> Tensor:
-    return values if len(values) == 1 else values[order]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training import dataset, gradient_descent, network, readings
 from training.errors import InvalidInputError
-from training.gradient_descent import Sample
+from training.sample import Sample
 from training.stack import Stack
 
 # So many values of a layer at once, of all networks, stay well within memory.
@@ -96,9 +96,7 @@ class _Part:
 
     def start(self, hidden: int, activation: str, seed: int) -> network.Network:
         """The network as `fit` begins with it."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return network.build((hidden,) if hidden else (), activation, *self.scalings)
+        return network.fresh(seed, (hidden,) if hidden else (), activation, *self.scalings)
 
 
 def _train(asked: Grid, hidden: int, pairs: Sequence[tuple[float, int]], parts: Sequence[_Part]) -> Iterator[Member]:

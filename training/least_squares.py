@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from training import folds, levenberg_marquardt, minibatch
-from training.gradient_descent import Sample
 from training.levenberg_marquardt import Fitted
 from training.loop import threads_for
+from training.sample import Sample
 from training.stack import Stack
 
 # Beyond, the second-order steps begin on a part of the rows, and steps on small batches of all of them follow.
@@ -59,8 +59,7 @@ def fit(  # noqa: PLR0913 - what a fit is made of, each by name
 def _first(stack: Stack, sample: Sample, steps: int, seed: int) -> Tensor:
     """Where small batches begin: at a fit to some of the rows, or with fresh parameters where that is too much."""
     order = torch.randperm(sample.weights.shape[1], generator=torch.Generator().manual_seed(seed))
-    some = order[:SECOND_ORDER_ROWS].sort().values.to(sample.weights.device)
-    part = Sample(sample.features[:, some], sample.targets[:, some], sample.weights[:, some])
+    part = sample.rows(order[:SECOND_ORDER_ROWS].sort().values)
     if stack.size <= SECOND_ORDER_SIZE:
         return _second_order(stack, part, steps, 1, seed).parameters
     return _starts(stack, part, 1, seed)
@@ -75,9 +74,7 @@ def _second_order(  # noqa: PLR0913, PLR0917 - as above
     at_once = max(1, _JACOBIAN_NUMBERS // (rows * sample.targets.shape[-1] * stack.size))
     with threads_for(0):  # its many small steps would wait for a second thread longer than it works
         parts = [
-            levenberg_marquardt.fit(
-                stack, first[some], Sample(*(values[of[some]] for values in sample)), steps, patience
-            )
+            levenberg_marquardt.fit(stack, first[some], sample.members(of[some]), steps, patience)
             for some in torch.arange(len(first), device=first.device).split(at_once)  # type: ignore[no-untyped-call]
         ]
     joined = Fitted.joined(parts)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.gradient_descent import Sample
+from training.sample import Sample
 from training.stack import Stack
 
 # Until then the networks fit freely; decay from the first step on would freeze neurons before they have found a place.
@@ -32,8 +32,6 @@ _DAMPING_RANGE = 1e-10, 1e10
 # A step that gains less than this share, so many times in a row, ends a network's fit.
 _LEAST_GAIN = 1e-5
 _PATIENCE = 8
-# So many steps that bring nothing for the rows left out end the fit of all networks that are fitted together.
-_LEFT_OUT_PATIENCE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def fit(stack: Stack, first: Tensor, sample: Sample, steps: int, patience: int |
     state = _State(stack, first, sample)
     training, left_out = [], []
     lowest, best = math.inf, 0
-    rest = Sample(sample.features, sample.targets, 1 - sample.weights)
+    rest = sample.left_out
     for number in tqdm(range(steps), desc=f"{len(first)} networks of {stack.widths}", unit="step", leave=False):
         outputs = state.step(regularise=number >= FREE_STEPS)
         training.append(sample.losses(outputs))

@@ -1,6 +1,6 @@
 """Adam on small batches, for many networks at once, where rows or parameters are too many for second-order steps.
 
-Owns the batches, the falling learning rate, and the stop by validation; see `training.gradient_descent` for a sample.
+Owns the batches, the falling learning rate, and the stop by validation; see `training.sample` for what is fitted to.
 Kingma and Ba 2015; the rate falls along half a cosine, after Loshchilov and Hutter 2017.
 """
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.gradient_descent import Sample
 from training.levenberg_marquardt import Fitted
 from training.loop import threads_for
+from training.sample import Sample
 from training.stack import Stack
 
 _BATCH = 1_024
@@ -34,8 +34,8 @@ def fit(stack: Stack, first: Tensor, sample: Sample, seed: int) -> Fitted:
     sample = Sample(*(values.float() for values in sample))
     rows = sample.weights.shape[1]
     random = torch.Generator().manual_seed(seed)
-    shown = _rows(sample, torch.randperm(rows, generator=random)[:_MEASURED_ROWS])
-    rest = Sample(shown.features, shown.targets, 1 - shown.weights)
+    shown = sample.rows(torch.randperm(rows, generator=random)[:_MEASURED_ROWS])
+    rest = shown.left_out
     parameters = first.float().clone().requires_grad_()
     adam = torch.optim.Adam([parameters], lr=_RATE)
     batches = _batches(rows, random)
@@ -53,7 +53,7 @@ def fit(stack: Stack, first: Tensor, sample: Sample, seed: int) -> Fitted:
                 if idle >= _PATIENCE:
                     break
             adam.param_groups[0]["lr"] = _RATE * (1 + math.cos(math.pi * step / _STEPS)) / 2
-            batch = _rows(sample, next(batches))
+            batch = sample.rows(next(batches))
             squares = (stack.outputs(parameters, batch.features) - batch.targets).square().mean(dim=2)
             parameters.grad = torch.autograd.grad((squares * batch.weights).mean(dim=1).sum(), parameters)[0]
             adam.step()
@@ -64,8 +64,3 @@ def fit(stack: Stack, first: Tensor, sample: Sample, seed: int) -> Fitted:
 def _batches(rows: int, random: torch.Generator) -> Iterator[Tensor]:
     while True:
         yield from torch.randperm(rows, generator=random).split(_BATCH)  # type: ignore[no-untyped-call]
-
-
-def _rows(sample: Sample, some: Tensor) -> Sample:
-    some = some.to(sample.weights.device)
-    return Sample(sample.features[:, some], sample.targets[:, some], sample.weights[:, some])

@@ -142,3 +142,10 @@ def build(
         layers[f"hidden_activation{number}"] = ACTIVATIONS[activation]()
     layers["output_linear"] = _linear(widths[-1], len(targets.offset))
     return Network(layers, features, targets)
+
+
+def fresh(seed: int, hidden: Sequence[int], activation: str, features: Scaling, targets: Scaling) -> Network:
+    """A network as the seed makes it; torch's random state stays the caller's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(hidden, activation, features, targets)

@@ -4,26 +4,15 @@ Owns where each layer lies in a row, and what the networks and their Jacobians a
 fitting, nor of scaling: values in and out are what the layers see.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp
-from torch.nn import functional
 
-Activation: TypeAlias = Callable[[Tensor], Tensor]
-
-_ACTIVATIONS: Final[Mapping[str, Activation]] = {
-    "tanh": torch.tanh,
-    "hardtanh": functional.hardtanh,
-    "sigmoid": torch.sigmoid,
-    "softplus": functional.softplus,
-    "relu": functional.relu,
-    "leakyrelu": functional.leaky_relu,
-}
+from training.network import ACTIVATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +42,7 @@ class Stack:
 
     def outputs(self, parameters: Tensor, x: Tensor) -> Tensor:
         """The targets ``[members, rows, targets]`` for features ``[members, rows, features]``."""
-        act = _ACTIVATIONS[self.activation]
+        act = ACTIVATIONS[self.activation]()
         *hidden, (weight, bias) = self.layers(parameters)
         for w, b in hidden:
             x = act(_linear(x, w, b))
@@ -65,7 +54,7 @@ class Stack:
         Backpropagation by hand: `torch.func.jacrev` under `vmap` gives the same to the last digit and takes four times
         as long.
         """
-        act = _ACTIVATIONS[self.activation]
+        act = ACTIVATIONS[self.activation]()
         *hidden, (weight, bias) = layers = list(self.layers(parameters))
         inputs, slopes = [x], []
         for w, b in hidden:

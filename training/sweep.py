@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from training import grid, svg
 from training.errors import from_os
 from training.grid import Grid, Member
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _OVERFIT = 1.1
+# Between them lie 90 %.
+_SPREAD = (0.05, 0.95)
 
 RESULTS, PICTURE = "sweep.csv", "sweep.svg"
 COLUMNS = (*(field.name for field in fields(Member)), "overfit")
@@ -101,22 +105,15 @@ def _summary(setting: Setting) -> list[str]:
     if not setting.fitted:
         return ["-", "-", "-", "-", "-", diverged]
     losses = setting.of("validation_loss")
+    low, high = np.quantile(losses, _SPREAD)
     return [
-        f"{median(losses):.3g} ({quantile(losses, 0.05):.2g} to {quantile(losses, 0.95):.2g})",
+        f"{median(losses):.3g} ({low:.2g} to {high:.2g})",
         f"{median(setting.of('training_loss')):.3g}",
         f"{median(setting.of('best_epoch')):.0f}",
         f"{median(setting.of('linearity')):.3f}",
         f"{setting.overfit}/{count}",
         diverged,
     ]
-
-
-def quantile(ascending: Sequence[float], share: float) -> float:
-    """The value at that share of the way, between neighbours where it falls there."""
-    position = share * (len(ascending) - 1)
-    low = int(position)
-    high = min(low + 1, len(ascending) - 1)
-    return ascending[low] + (position - low) * (ascending[high] - ascending[low])
 
 
 def picture(found: Sequence[Setting]) -> bytes:
@@ -132,7 +129,7 @@ def picture(found: Sequence[Setting]) -> bytes:
 
 def _draw(axes: Axes, found: Sequence[Setting], measure: str) -> None:
     for rate, places, fitted in _lines(axes, found):
-        low, middle, high = ([quantile(each.of(measure), share) for each in fitted] for share in (0.05, 0.5, 0.95))
+        low, middle, high = ([np.quantile(each.of(measure), share) for each in fitted] for share in (0.05, 0.5, 0.95))
         axes.fill_between(places, low, high, alpha=0.15, lw=0)
         axes.plot(places, middle, ".-", label=f"learning rate {rate:g}")
     axes.legend(fontsize="small")

@@ -3,6 +3,7 @@
 Owns that recipe from rows to a finished run. Nothing in it decides by itself: its numbers are those it is given.
 """
 
+import copy
 from dataclasses import asdict, dataclass
 
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor
 from training import dataset, folds, gradient_descent, loop, network
 from training.dataset import Dataset
 from training.errors import DivergedError
-from training.gradient_descent import Sample
 from training.left_out import LeftOutFit
-from training.network import Network, Scaling
+from training.network import Scaling
 from training.record import Run
+from training.sample import Sample
 from training.stack import Stack
 
 
@@ -32,44 +33,38 @@ class Recipe:
     def run(self, data: Dataset, seed: int, device: str) -> Run:
         """Train one network on the training rows; and for the intervals, one without each fold of all rows."""
         rows = dataset.draw(data, self.validation_fraction, seed)
-        scalings = [Scaling.standardising(values[rows.training]) for values in (data.features, data.targets)]
-        model = self._fresh(seed, *scalings).to(device)
+        of_features, of_targets = (
+            Scaling.standardising(values[rows.training]) for values in (data.features, data.targets)
+        )
+        start = network.fresh(seed, self.hidden, self.activation, of_features, of_targets)
+        model = copy.deepcopy(start).to(device)
         optimizer = loop.OPTIMIZERS[self.optimizer](model.parameters(), lr=self.learning_rate)
         loss = loop.mean_squared_error(model.target_scale)
         curves = loop.train(model, optimizer, loss, dataset.split(data, rows, device), self.epochs)
         record = {**asdict(self), "device": device}
-        return Run(data, rows, self._with_intervals(model.cpu(), data, seed, device), curves, record, seed)
-
-    def _fresh(self, seed: int, features: Scaling, targets: Scaling) -> Network:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return network.build(self.hidden, self.activation, features, targets)
-
-    def _with_intervals(self, model: Network, data: Dataset, seed: int, device: str) -> Network:
-        scalings = [
-            Scaling(model.feature_offset, model.feature_scale),
-            Scaling(model.target_offset, model.target_scale),
-        ]
-        features, targets = (
-            scaling.of(values) for scaling, values in zip(scalings, (data.features, data.targets), strict=True)
-        )
-        stack = Stack((features.shape[1], *self.hidden, targets.shape[1]), self.activation)
+        stack = Stack((len(data.feature_names), *self.hidden, len(data.target_names)), self.activation)
         if not folds.are_kept(stack.size):
-            return model
+            return Run(data, rows, model.cpu(), curves, record, seed)
+        seen = of_features.of(data.features), of_targets.of(data.targets)
+        left_out = self._left_out(stack, stack.of([start]).to(device), *seen, seed)
+        return Run(data, rows, left_out.added_to(model.cpu(), *seen), curves, record, seed)
+
+    def _left_out(self, stack: Stack, start: Tensor, features: Tensor, targets: Tensor, seed: int) -> LeftOutFit:
+        """The network of each fold, trained from the same `start` ``[1, size]``, on its device."""
         fold = folds.assign(len(features), seed, size=stack.size)
         scaled = folds.scaled(features, targets, folds.weights(fold))
-        start = stack.of([self._fresh(seed, *scalings)]).expand(len(scaled.sample.weights), -1)
+        members = len(scaled.sample.weights)
         trained = gradient_descent.train(
             stack,
-            start.to(device),
-            Sample(*(values.float().to(device) for values in scaled.sample)),
+            start.expand(members, -1),
+            Sample(*(values.float().to(start.device) for values in scaled.sample)),
             optimizer=self.optimizer,
-            learning_rates=torch.full((len(start),), self.learning_rate),
+            learning_rates=torch.full((members,), self.learning_rate),
             epochs=self.epochs,
         )
         parameters = scaled.restored(stack, trained.parameters.cpu().double())
         _check(parameters)
-        return LeftOutFit(stack, parameters, fold).added_to(model, features, targets)
+        return LeftOutFit(stack, parameters, fold)
 
 
 def _check(parameters: Tensor) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from training import gradient_descent, loop, network
-from training.gradient_descent import Sample
+from training.sample import Sample
 from training.stack import Stack
 
 ROWS = 11
