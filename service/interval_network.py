@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from service.cuda import CudaNetwork
 from service.entry import Rows
-from service.intervals import by_rank
 
 # On a row come about as many values as the left-out networks and the residuals have together.
 _BLOCK_VALUES = 2**19
@@ -30,14 +29,21 @@ class IntervalNetwork:
     def __call__(self, ranked: Rows) -> NDArray[np.float32]:
         """May be called from two threads at once."""
         features, ranks = np.ascontiguousarray(ranked[:, :-1]), ranked[:, -1]
+        if len(ranks) and (ranks == ranks[0]).all():
+            return self._of_one_rank(features, int(ranks[0]))
         outputs = np.empty((len(ranked), self._outputs), dtype=np.float32)
-        for rank, chosen in by_rank(ranks):
-            rows = features[chosen]
-            # Into one array: small ones that are kept among large ones that are freed would break the heap into pieces.
-            bounded = np.empty((len(rows), self._outputs), dtype=np.float32)
-            for at in range(0, len(rows), self._block_rows):
-                bounded[at : at + self._block_rows] = self._interval(rows[at : at + self._block_rows], rank)
-            outputs[chosen] = bounded
+        for rank in np.unique(ranks):
+            chosen = ranks == rank
+            outputs[chosen] = self._of_one_rank(features[chosen], int(rank))
+        return outputs
+
+    def _of_one_rank(self, rows: Rows, rank: int) -> NDArray[np.float32]:
+        if len(rows) <= self._block_rows:
+            return self._interval(rows, rank)
+        # Into one array: small ones that are kept among large ones that are freed would break the heap into pieces.
+        outputs = np.empty((len(rows), self._outputs), dtype=np.float32)
+        for at in range(0, len(rows), self._block_rows):
+            outputs[at : at + self._block_rows] = self._interval(rows[at : at + self._block_rows], rank)
         return outputs
 
 

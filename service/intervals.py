@@ -1,13 +1,11 @@
 """How sure an answer shall be: from what `interval` says to the order statistics that bound it. Knows no network."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.entry import Rows
 from service.manifest import Interval
@@ -63,15 +61,6 @@ def ranked(rows: Rows, rank: int) -> Rows:
     found = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
     found[:, :-1], found[:, -1] = rows, rank
     return found
-
-
-def by_rank(ranks: NDArray[np.float32]) -> Iterator[tuple[int, slice | NDArray[np.bool_]]]:
-    """Each rank of a batch, and which of its rows have it."""
-    if len(ranks) and (ranks == ranks[0]).all():
-        yield int(ranks[0]), slice(None)
-        return
-    for rank in np.unique(ranks):
-        yield int(rank), ranks == rank
 
 
 def _wrong(where: str, why: str) -> WrongValues:
