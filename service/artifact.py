@@ -79,7 +79,7 @@ def serialize(network: torch.nn.Module) -> bytes:
 
 def freeze(network: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """A copy of `network` with its parameters folded into the graph: faster, and no longer inspectable."""
-    kept = ["interval"] if hasattr(network, "interval") else None
+    kept = [method for method in ("interval", "left_out_predictions") if hasattr(network, method)]
     return cast("torch.jit.ScriptModule", torch.jit.freeze(network.eval(), preserved_attrs=kept))
 
 

@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TypeAlias, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service import artifact, straight
+from service import artifact, interval_network, straight
 from service.artifact import Artifact, ArtifactError
 from service.cost import Cost
 from service.cuda import CudaNetwork
 from service.entry import Rows
-from service.interval_network import IntervalNetwork, interval_of
+from service.interval_network import Forward, IntervalNetwork
 from service.intervals import ranked
 from service.manifest import Interval
 from service.outputs import Outputs
@@ -27,8 +27,6 @@ _TIMED_CALLS = 20
 # An interval's first calls are slower still, and a start has no time for many.
 _INTERVAL_SIZES = (1, 256)
 _INTERVAL_TIMED_CALLS = 5
-
-Forward: TypeAlias = Callable[[Rows], NDArray[np.float32]]
 
 
 class Predictor:
@@ -105,15 +103,19 @@ class Predictor:
     def _forward_on(self, device: torch.device, frozen: torch.jit.ScriptModule) -> Forward:
         # Frozen, it has constants where there were parameters, so that nothing asks autograd for anything. Without a
         # chain, the method itself: calling the module looks for hooks, which takes as long as one of its layers.
-        network: Callable[[torch.Tensor], torch.Tensor] = straight.compiled(frozen) or frozen.forward
+        network: Callable[[torch.Tensor], torch.Tensor] = straight.compiled(frozen.graph) or frozen.forward
         if device.type == "cpu":
             return lambda rows: network(torch.from_numpy(rows)).numpy()
         return CudaNetwork(network, device, len(self.manifest.features), len(self.manifest.targets))
 
     def _bounded_on(self, device: torch.device, frozen: torch.jit.ScriptModule) -> IntervalNetwork:
-        targets = len(self.manifest.targets)
+        features, targets = len(self.manifest.features), len(self.manifest.targets)
+        if device.type == "cpu":
+            interval = interval_network.cpu(frozen, self.network.residuals, self._forward)
+        else:
+            interval = interval_network.cuda(frozen, device, features, targets)
         values = sum(buffer.numel() for buffer in self.network.buffers())
-        return IntervalNetwork(interval_of(frozen, device, len(self.manifest.features), targets), values, targets)
+        return IntervalNetwork(interval, values, targets)
 
     def _check_golden(self) -> None:
         """What serves is not quite what was read: it is frozen, and on a device. It has to know the same answers."""

@@ -14,9 +14,15 @@ from torch.nn import functional
 
 Step: TypeAlias = Callable[[Tensor], Tensor]
 
-# What each operator is in Python, in place where there is such a form: the values of a chain have no other reader. The
-# first of a chain is not in place, as its input is the caller's.
+# Its output is its input's memory.
+_VIEW = "aten::t"
+
+# What each operator is in Python, in place where there is such a form: the values of a chain have no other reader, but
+# for its input, which is the caller's.
 _OPERATORS: Mapping[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "aten::add": (torch.add, Tensor.add_),
+    "aten::index_select": (torch.index_select, torch.index_select),
+    _VIEW: (torch.t, torch.t),
     "aten::linear": (functional.linear, functional.linear),
     "aten::sub": (torch.sub, Tensor.sub_),
     "aten::div": (torch.div, Tensor.div_),
@@ -30,21 +36,22 @@ _OPERATORS: Mapping[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = 
 }
 
 
-def compiled(frozen: torch.jit.ScriptModule) -> Step | None:
-    """The network ``[N, features]`` to ``[N, targets]`` as direct calls; None where its graph is not such a chain."""
-    graph = frozen.graph
+def compiled(graph: Any) -> Step | None:  # noqa: ANN401 - torch._C.Graph
+    """A frozen method's graph, of one tensor to another, as direct calls; None where it is not such a chain."""
     _, value = graph.inputs()
     constants: dict[str, Any] = {}
     steps: list[Step] = []
+    owned = False
     for node in graph.nodes():
         if node.kind() == "prim::Constant":
             constants[node.output().debugName()] = node.output().toIValue()
             continue
-        step = _step(node, value.debugName(), constants, first=not steps)
+        step = _step(node, value.debugName(), constants, owned=owned)
         if step is None or len(value.uses()) != 1:
             return None
         steps.append(step)
         value = node.output()
+        owned = owned or node.kind() != _VIEW
     if [output.debugName() for output in graph.outputs()] != [value.debugName()]:
         return None
 
@@ -56,8 +63,11 @@ def compiled(frozen: torch.jit.ScriptModule) -> Step | None:
     return run
 
 
-def _step(node: Any, value: str, constants: Mapping[str, Any], *, first: bool) -> Step | None:  # noqa: ANN401 - torch._C.Node
-    """The operator of `node` with everything bound but `value`, or None where it is not one of those above."""
+def _step(node: Any, value: str, constants: Mapping[str, Any], *, owned: bool) -> Step | None:  # noqa: ANN401 - torch._C.Node
+    """The operator of `node` with everything bound but `value`, or None where it is not one of those above.
+
+    In place where the value is `owned`: it is no longer the caller's.
+    """
     names = [argument.debugName() for argument in node.inputs()]
     if not all(name == value or name in constants for name in names):
         return None
@@ -66,12 +76,15 @@ def _step(node: Any, value: str, constants: Mapping[str, Any], *, first: bool) -
         case "aten::addcmul", 1 if arguments[3] == 1:
             offset, _, scale, _ = arguments
             return lambda x: torch.addcmul(offset, x, scale)
-        case "aten::sub", 0 if arguments[2] == 1:
+        case "aten::matmul", 1:
+            weight = arguments[0]
+            return lambda x: torch.matmul(weight, x)
+        case "aten::add" | "aten::sub", 0 if arguments[2] == 1:
             arguments.pop()
-        case kind, 0 if kind in _OPERATORS and kind != "aten::sub":
+        case kind, 0 if kind in _OPERATORS and kind not in {"aten::add", "aten::sub"}:
             pass
         case _:
             return None
     fresh, in_place = _OPERATORS[node.kind()]
-    function, bound = fresh if first else in_place, tuple(arguments[1:])
+    function, bound = in_place if owned else fresh, tuple(arguments[1:])
     return lambda x: function(x, *bound)

@@ -84,16 +84,22 @@ class NetworkWithIntervals(Network):
         return len(next(self.left_out.buffers()))
 
     @torch.jit.export
+    def left_out_predictions(self, x: Tensor) -> Tensor:
+        """What the network without each of n readings says of `x`, ``[n, targets, B]``, all in raw units."""
+        x = (x - self.feature_offset) / self.feature_scale
+        for name, layer in self.named_children():
+            if name == "feature_logarithm":
+                x = layer(x)
+        predictions: Tensor = self.left_out(x)
+        return predictions
+
+    @torch.jit.export
     def interval(self, x: Tensor, rank: int) -> Tensor:
         """Predictions, lower and upper bounds, ``[B, 3 targets]``, for `x`, all in raw units.
 
         The bounds are the `rank`-th smallest and the `rank`-th largest of n; `rank` is from 1, the widest, to n.
         """
-        seen = (x - self.feature_offset) / self.feature_scale
-        for name, layer in self.named_children():
-            if name == "feature_logarithm":
-                seen = layer(seen)
-        without = self.left_out(seen)
+        without = self.left_out_predictions(x)
         below, above = without - self.residuals, without + self.residuals
         if rank == 1:  # the same, and many times faster
             lower, upper = torch.amin(below, 0), torch.amax(above, 0)

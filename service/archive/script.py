@@ -26,7 +26,7 @@ OPERATORS: Final = frozenset(
         "torch.softplus", "torch.sub", "torch.t", "torch.tanh", "torch.where",
     }
 )  # fmt: skip
-METHODS: Final = frozenset({"forward", "activations", "interval", "__len__"})
+METHODS: Final = frozenset({"forward", "activations", "interval", "left_out_predictions", "__len__"})
 CLASSES_MAX: Final = 64
 
 _TYPES = frozenset({"Tensor", "NoneType", "bool", "int", "float", "str"})

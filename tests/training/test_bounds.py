@@ -98,9 +98,10 @@ def test_the_point_network_is_as_it_would_be_without() -> None:
     assert list(network.activations(x)) == ["hidden_linear", "hidden_activation", "output_linear"]
     loaded = torch.jit.load(io.BytesIO(artifact.serialize(network)))  # type: ignore[no-untyped-call]
     frozen = artifact.freeze(loaded)
-    chain = straight.compiled(frozen)
+    chain = straight.compiled(frozen.graph)
     assert chain is not None
     assert torch.equal(chain(x), network(x))
+    assert straight.compiled(frozen.left_out_predictions.graph)
     assert torch.equal(frozen.interval(x, 2), network.interval(x, 2))  # type: ignore[operator]
 
 
