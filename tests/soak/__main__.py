@@ -10,7 +10,7 @@ from functools import partial
 from soak.case import Verdict
 from soak.judge import judged
 
-# Three at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
+# Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
 TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups")
 ALONE = ("overload", "hostile", "memory")
 CASES = (*TOGETHER, *ALONE)
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     wanted = arguments.cases or CASES
     judge = partial(judged, minutes=arguments.minutes)
-    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         verdicts = list(pool.map(judge, [name for name in TOGETHER if name in wanted]))
     verdicts += [judge(name) for name in ALONE if name in wanted]
     print(table(verdicts))
