@@ -24,7 +24,7 @@ BLOCK_ROWS = 8192
 # A network's first calls at a new batch size are slow (it is compiled for it), the later ones are not.
 WARM_UP_SIZES = (1, 2, 16, 256, 2048, BLOCK_ROWS)
 _TIMED_CALLS = 20
-# An interval's first calls are slower still, and a start has no time for many.
+# An interval's calls are slower, its first ones most of all, and a start has no time for many.
 _INTERVAL_SIZES = (1, 256)
 _INTERVAL_TIMED_CALLS = 5
 
