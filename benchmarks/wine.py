@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from benchmarks.quiet import quiet
 from training import dataset, loop, network, readings
 from training.fit import THERMOMETER
 
@@ -40,7 +41,8 @@ def _seconds(wine: dataset.Dataset, rows: int, features: int, hidden: int) -> fl
     held_out = rows // 5
     split = loop.Split(x[held_out:], y[held_out:], x[:held_out], y[:held_out])
     begun = time.perf_counter()
-    loop.train(model, optimizer, loop.mean_squared_error(torch.ones(1)), split, _EPOCHS)
+    with quiet():
+        loop.train(model, optimizer, loop.mean_squared_error(torch.ones(1)), split, _EPOCHS)
     return time.perf_counter() - begun
 
 
