@@ -99,8 +99,7 @@ class Engine:
     def _wake(self, delay: float = 0.0) -> None:
         """See to it that a turn comes, if there is something that it could run."""
         inline = self._small and self._inline_rows
-        threaded = self._pieces_sent < _PIECES_SENT and (self._small or self._large)
-        if self._turn_due or not (inline or threaded):
+        if self._turn_due or not (inline or self._can_send()):
             return
         self._turn_due = True
         loop = asyncio.get_running_loop()
@@ -109,6 +108,10 @@ class Engine:
         else:
             loop.call_soon(self._turn)
 
+    def _can_send(self) -> bool:
+        """Whether something waits, and the worker has room for it."""
+        return self._pieces_sent < _PIECES_SENT and bool(self._small or self._large)
+
     def _turn(self) -> None:
         """Run what this turn of the loop collected."""
         self._turn_due = False
@@ -116,7 +119,7 @@ class Engine:
             started = perf_counter()
             outputs = _attempt(self._run, _joined(batch))
             self._settle_batch(batch, outputs, perf_counter() - started)
-        if self._pieces_sent < _PIECES_SENT and (self._large or self._small):
+        if self._can_send():
             self._start_block()
         self._wake()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _OVERFIT = 1.1
 # Between them lie 90 %.
-_SPREAD = (0.05, 0.95)
+_LOW, _HIGH = 0.05, 0.95
 
 RESULTS, PICTURE = "sweep.csv", "sweep.svg"
 COLUMNS = (*(field.name for field in fields(Member)), "overfit")
@@ -105,7 +105,7 @@ def _summary(setting: Setting) -> list[str]:
     if not setting.fitted:
         return ["-", "-", "-", "-", "-", diverged]
     losses = setting.of("validation_loss")
-    low, high = np.quantile(losses, _SPREAD)
+    low, high = np.quantile(losses, (_LOW, _HIGH))
     return [
         f"{median(losses):.3g} ({low:.2g} to {high:.2g})",
         f"{median(setting.of('training_loss')):.3g}",
@@ -129,7 +129,7 @@ def picture(found: Sequence[Setting]) -> bytes:
 
 def _draw(axes: Axes, found: Sequence[Setting], measure: str) -> None:
     for rate, places, fitted in _lines(axes, found):
-        low, middle, high = ([np.quantile(each.of(measure), share) for each in fitted] for share in (0.05, 0.5, 0.95))
+        low, middle, high = ([np.quantile(each.of(measure), share) for each in fitted] for share in (_LOW, 0.5, _HIGH))
         axes.fill_between(places, low, high, alpha=0.15, lw=0)
         axes.plot(places, middle, ".-", label=f"learning rate {rate:g}")
     axes.legend(fontsize="small")
