@@ -21,6 +21,7 @@ from service import openapi, request_id
 from service.access import HEADER as ACCESS_HEADER
 from service.access import Access
 from service.door import IDENTITY_IN_SCOPE, MODEL_IN_SCOPE, PROBES, Door, route_of
+from service.large_tables import LargeTables
 from service.metrics import Metrics
 from service.pages import Pages
 from service.predict import TIMEOUT_HEADER
@@ -76,7 +77,7 @@ def create_app(
     metrics, request_log = Metrics(), RequestLog()
     scrape = Scrape(metrics, store, resolver, (_version(), device.type), snapshot)
     traces = _traces() if settings.traces else None
-    pages = Pages.read()
+    pages, large_tables = Pages.read(), LargeTables()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -90,14 +91,15 @@ def create_app(
         store.close()
         scrape.close()
         metrics.close()
+        large_tables.close()
         if traces:
             traces.close()
 
     app = _fastapi(lifespan, traces)
     app.include_router(page.router(pages))
     app.include_router(probes.router(resolver, scrape))
-    _include_own(app, store, resolver, settings, metrics)
-    _include_v2(app, store, resolver, settings, metrics, access)
+    _include_own(app, store, resolver, settings, metrics, large_tables)
+    _include_v2(app, store, resolver, settings, metrics, access, large_tables)
     openapi.install(app, resolver, access, PROBES)
     _handle_errors(app, metrics, request_log)
     if settings.cors_origins:
@@ -110,6 +112,7 @@ def create_app(
         request_log=request_log,
         access=access,
         pages=pages,
+        large_tables=large_tables,
     )
 
 
@@ -129,16 +132,24 @@ def _fastapi(lifespan: Lifespan[FastAPI], traces: "Traces | None") -> FastAPI:
     return app
 
 
-def _include_own(app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics) -> None:
+def _include_own(  # noqa: PLR0913, PLR0917 - what routes are made of
+    app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics, large_tables: LargeTables
+) -> None:
     app.include_router(models.router(store, resolver))
     for prefix in chosen.PREFIXES:
-        app.include_router(predictions.router(prefix, resolver, settings, metrics))
+        app.include_router(predictions.router(prefix, resolver, settings, metrics, large_tables))
         app.include_router(parameters.router(prefix, resolver))
         app.include_router(models.report_router(prefix, resolver))
 
 
-def _include_v2(  # noqa: PLR0913, PLR0917 - what routes are made of
-    app: FastAPI, store: Store, resolver: Resolver, settings: Settings, metrics: Metrics, access: Access
+def _include_v2(  # noqa: PLR0913, PLR0917 - as above
+    app: FastAPI,
+    store: Store,
+    resolver: Resolver,
+    settings: Settings,
+    metrics: Metrics,
+    access: Access,
+    large_tables: LargeTables,
 ) -> None:
     """The Open Inference Protocol's routes."""
     app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
@@ -146,7 +157,7 @@ def _include_v2(  # noqa: PLR0913, PLR0917 - what routes are made of
     app.include_router(v2_administration.router(store, resolver, access))
     app.include_router(v2_statistics.router(store, resolver, metrics))
     for prefix in (chosen.MODEL, chosen.VERSION):
-        app.include_router(v2_models.router(prefix, resolver, settings, metrics))
+        app.include_router(v2_models.router(prefix, resolver, settings, metrics, large_tables))
 
 
 async def _follow(store: Store, seconds: float) -> None:

@@ -15,6 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, request_id
 from service.access import Access
+from service.body import IN_SCOPE as BODY_IN_SCOPE
+from service.body import Body
+from service.budget import Budget
+from service.large_tables import LargeTables
 from service.metrics import Metrics
 from service.pages import HTML, Pages
 from service.predict import Answer, predict
@@ -83,11 +87,14 @@ class Door:
         request_log: RequestLog,
         access: Access,
         pages: Pages,
+        large_tables: LargeTables,
     ) -> None:
         self.resolver = resolver
         self.settings = settings
         self.access = access
         self.requests = 0
+        self.budget = Budget(settings.max_bytes_in_flight)
+        self._large_tables = large_tables
         self._metrics = metrics
         self._pages = pages
         self._request_log = request_log
@@ -111,17 +118,19 @@ class Door:
             await _send(self.reply(OTHER, None, problem, identity, started, scope["path"]), send)
             return
         self.requests += 1
+        body = Body(receive, headers.get(b"content-length"), self.settings.max_body_bytes, self.budget)
         try:
-            await self._answer(scope, headers, identity, started, receive, send)
+            await self._answer(scope, headers, identity, started, body, send)
         finally:
             self.requests -= 1
+            body.release()
 
     def is_full(self) -> bool:
         """Whether as many requests are at work, through all doors of this process, as there may be."""
         return self.requests >= self.settings.max_requests
 
     async def _answer(  # noqa: PLR0913, PLR0917 - what a request is, and the ways to its client
-        self, scope: Scope, headers: dict[bytes, bytes], identity: bytes, started: float, receive: Receive, send: Send
+        self, scope: Scope, headers: dict[bytes, bytes], identity: bytes, started: float, body: Body, send: Send
     ) -> None:
         target, interval = None, plain_interval(scope["query_string"])
         if self._predicts and scope["method"] == "POST" and interval is not None:
@@ -129,13 +138,15 @@ class Door:
         if self.settings.cors_origins and b"origin" in headers:
             target = None  # the next one knows the headers that it wants
         if target is None:
-            await self._route(scope, identity, started, receive, send)
+            await self._route(scope, identity, started, body, send)
             return
         served = None
         route, model, version = target
         try:
             served = self.resolver.served(model, version)
-            outcome: Answer | Problem = await predict(served, interval or None, headers, receive, self.settings)
+            outcome: Answer | Problem = await predict(
+                served, interval or None, headers, body, self.settings, self._large_tables
+            )
         except Problem as problem:
             outcome = problem
         except ClientDisconnect:
@@ -186,7 +197,7 @@ class Door:
             reply.more += _encoded(self._pages.sign_in_headers)
         return reply
 
-    async def _route(self, scope: Scope, identity: bytes, started: float, receive: Receive, send: Send) -> None:
+    async def _route(self, scope: Scope, identity: bytes, started: float, body: Body, send: Send) -> None:
         method, answered = scope["method"], False
 
         async def send_with_id(message: Message) -> None:
@@ -197,9 +208,10 @@ class Door:
                 self._count(scope, method, message["status"], identity, perf_counter() - started)
             await send(message)
 
-        scope = {**scope, "method": "GET" if method == "HEAD" else method, IDENTITY_IN_SCOPE: identity}
+        scope = {**scope, IDENTITY_IN_SCOPE: identity, BODY_IN_SCOPE: body}
+        scope["method"] = "GET" if method == "HEAD" else method
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, body.receive, send_with_id)
         except Exception:
             if not answered:
                 raise

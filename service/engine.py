@@ -70,9 +70,7 @@ class Engine:
     def submit(self, entry: Entry) -> bool:
         """Queue an entry; true when it runs in this turn of the loop. Raises Refused if it does not fit, or Closed."""
         count = len(entry.rows)
-        if self._closed or self._queued_rows + count > self.max_queue_rows:
-            self.executions.failed.add(0.0)
-            raise self._refusal()
+        self.check_room(count)
         self._queued_rows += count
         if count <= max(self._inline_rows, 1):
             self._small.append(entry)
@@ -82,6 +80,12 @@ class Engine:
         self._large.append(entry)
         self._wake()
         return False
+
+    def check_room(self, rows: int) -> None:
+        """Raise Refused where `rows` more rows do not fit into the queue, or Closed."""
+        if self._closed or self._queued_rows + rows > self.max_queue_rows:
+            self.executions.failed.add(0.0)
+            raise self._refusal()
 
     def _refusal(self) -> EngineError:
         if self._closed:

@@ -4,27 +4,19 @@ What may take more than a moment does so on a thread. The forms are in service/t
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
-from typing import TypeVar
 
-from starlette.types import Receive
-
-from service import body, media
+from service import media
 from service.problems import NotAcceptable, UnsupportedMedia
 from service.served import Served
 from service.tables import csv
-from service.tables.json import PARSER_KEPT_BYTES
+from service.tables.json import SMALL_BODY_BYTES
 from service.tables.table import Table, Values
 
-# So many values are read or written in less than a millisecond.
-FEW_VALUES = 1024
-_BYTES_PER_VALUE = 4
+_FEW_BYTES = 4096
 _NO_ARROW = "Arrow needs the extra `calibrant[arrow]`, which is not installed with this service"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +26,12 @@ class Exchange:
     sent: str
     wanted: str
 
-    async def read(self, served: Served, headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> Table:
-        """The body as a checked table; raises Problem, or ClientDisconnect."""
-        content = await body.read(receive, headers.get(b"content-length"), max_bytes)
-        if self.sent == media.JSON and len(content) <= PARSER_KEPT_BYTES:
-            return self._read(served, content)  # quick, and its parser is the event loop's
-        return await run(partial(self._read, served, content), large=len(content) > FEW_VALUES * _BYTES_PER_VALUE)
+    def is_large(self, content: bytes) -> bool:
+        """Return whether `read` takes more than a moment; JSON that does not is the event loop's to read."""
+        return len(content) > (SMALL_BODY_BYTES if self.sent == media.JSON else _FEW_BYTES)
 
-    def _read(self, served: Served, content: bytes) -> Table:
+    def read(self, served: Served, content: bytes) -> Table:
+        """Return a body as a checked table; raises Problem."""
         columns = served.columns
         if self.sent == media.JSON:
             return Table(columns.from_json(content), columns.names)
@@ -83,8 +73,3 @@ def _arrow() -> ModuleType:
     from service.tables import arrow  # noqa: PLC0415 - as above
 
     return arrow
-
-
-async def run(work: Callable[[], T], *, large: bool) -> T:
-    """Do this: at once, or on a thread where there is more of it than a millisecond's."""
-    return await asyncio.to_thread(work) if large else work()

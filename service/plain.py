@@ -15,6 +15,7 @@ from service.door import Target, plain_interval, predict_target
 from service.predict import TIMEOUT_HEADER, timeout_seconds
 from service.problems import Problem
 from service.settings import Settings
+from service.tables.json import SMALL_BODY_BYTES
 
 MAX_BYTES = 2048
 _MOST_KNOWN = 4096
@@ -63,7 +64,7 @@ def plain_head(
         or not access.admits(scope["headers"])
     )
     target = predict_target(scope["path"])
-    if unusual or target is None or int(headers[b"content-length"]) > settings.max_body_bytes:
+    if unusual or target is None or int(headers[b"content-length"]) > min(settings.max_body_bytes, SMALL_BODY_BYTES):
         return None
     try:
         timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)

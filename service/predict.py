@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from time import perf_counter
 from typing import Any
@@ -11,11 +12,12 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from service import body
-from service.entry import Closed, Entry, Expired, Refused, Rows
+from service.body import Body
+from service.entry import Closed, EngineError, Entry, Expired, Refused, Rows
 from service.features import Subject
 from service.intervals import Level
-from service.outputs import Outputs
+from service.large_tables import LargeTables
+from service.outputs import Outputs, write_json
 from service.problems import (
     MAX_FAULTS,
     DeadlinePassed,
@@ -28,6 +30,7 @@ from service.problems import (
 )
 from service.served import Served
 from service.settings import Settings
+from service.tables.json import SMALL_BODY_BYTES
 from service.tables.table import Places, json_places
 
 TIMEOUT_HEADER = b"x-request-timeout-ms"
@@ -47,15 +50,44 @@ class Answer:
         return b"wait;dur=%.3f, model;dur=%.3f" % (self.entry.waited * 1000, self.entry.ran * 1000)
 
 
-async def predict(
-    served: Served, interval: str | None, headers: Mapping[bytes, bytes], receive: Receive, settings: Settings
+async def predict(  # noqa: PLR0913, PLR0917 - what is asked, and what reads and answers it
+    served: Served,
+    interval: str | None,
+    headers: Mapping[bytes, bytes],
+    body: Body,
+    settings: Settings,
+    large_tables: LargeTables,
 ) -> Answer:
     """Answer one request whose headers say JSON; raises Problem, or ClientDisconnect where nobody waits any more."""
     deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
     level = served.level(interval)
-    content = await body.read(receive, headers.get(b"content-length"), settings.max_body_bytes)
-    rows = served.columns.from_json(content)
-    return answer(served, level, await settled(served, level, rows, deadline, receive))
+    content = await read_with_room(served, level, body, deadline)
+    if len(content) <= SMALL_BODY_BYTES:
+        rows = parse(served, level, content)
+        return answer(served, level, await settled(served, level, rows, deadline, body.receive))
+    async with large_tables.turn(body, len(content), deadline):
+        rows = await large_tables.run(partial(parse, served, level, content), large=True)
+        entry = await settled(served, level, rows, deadline, body.receive)
+        return await large_tables.run(partial(answer, served, level, entry), large=True)
+
+
+async def read_with_room(served: Served, level: Level | None, body: Body, deadline: float) -> bytes:
+    """Return the body; raises Problem before the body is read where the queue has no room for even one row."""
+    try:
+        served.check_room(level, 1)
+    except EngineError as error:
+        raise problem(error) from error
+    return await body.read(deadline)
+
+
+def parse(served: Served, level: Level | None, content: bytes) -> Rows:
+    """Return the rows of a JSON body; raises Problem, before they are read where the queue has no room for them."""
+    if served.is_busy(level):
+        try:
+            served.check_room(level, served.columns.count(content))
+        except EngineError as error:
+            raise problem(error) from error
+    return served.columns.from_json(content)
 
 
 async def settled(  # noqa: PLR0913, PLR0917 - what is asked, until when, and how to tell
@@ -120,13 +152,13 @@ def answer(served: Served, level: Level | None, entry: Entry) -> Answer:
     """What a settled entry says to its client; raises Problem."""
     outputs = check(served, entry)
     outside = outputs.outside(entry.start, entry.stop)
-    rows = orjson.dumps(outside) if outside else b"[]"
+    rows = write_json(outside) if len(outside) else b"[]"
     columns = outputs.json_columns(entry.start, entry.stop)
     if level is None:
-        body = served.json_answer % (*columns, rows)
+        written = served.json_answer % (*columns, rows)
     else:
-        body = served.json_interval_answer % (*_with_level(columns, level), rows)
-    return Answer(served.subject, body, len(outside), entry)
+        written = served.json_interval_answer % (*_with_level(columns, level), rows)
+    return Answer(served.subject, written, len(outside), entry)
 
 
 def _with_level(columns: list[bytes], level: Level) -> list[bytes]:

@@ -1,8 +1,8 @@
 """The fast door, under uvicorn: a plain prediction is answered from its connection, with no task and no ASGI messages.
 
 A request is plain when its head is, byte for byte, one that uvicorn's parser has read before and in which nothing
-unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain, and whatever
-is wrong with it, goes through uvicorn to the portable door; only that the engine takes no more is said from here.
+unusual was found: the same bytes mean the same again, so that nothing is parsed. Whatever is not plain goes through
+uvicorn to the portable door.
 """
 
 from functools import partial
@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from starlette.types import Scope
 
 from service import request_id
@@ -18,17 +19,13 @@ from service.door import Door
 from service.entry import EngineError, Entry
 from service.intervals import Level
 from service.plain import MAX_BYTES, KnownHeads, PlainHead, plain_head
-from service.predict import Answer, answer
+from service.predict import Answer, answer, parse, problem
 from service.problems import Problem
 from service.served import Served
 
+_NO_ROWS = np.empty((0, 1), dtype=np.float32)
 # uvicorn waits twice as long before it looks whether all connections are closed.
 _LAST_REQUEST_SECONDS = 0.05
-
-
-def _tell(entry: Entry) -> None:
-    if not entry.cancelled:
-        entry.reply(entry)
 
 
 class Connection(BoundedConnection):
@@ -45,6 +42,7 @@ class Connection(BoundedConnection):
         self._plain: PlainHead | None = None
         self._plain_bytes: list[bytes] = []
         self._missing = 0
+        self._taken = 0
         self._entry: Entry | None = None
         self._started = 0.0
         self._held: list[bytes] = []
@@ -87,16 +85,31 @@ class Connection(BoundedConnection):
         if plain is None:
             self._candidate = head
             return False
+        if self._door.is_full() or not self._take(end + plain.content_length - len(data)):
+            return False
+        self._door.requests += 1
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._started = perf_counter()
         self._waits_for_first = False
         if len(data) == end + plain.content_length:
-            return self._submit(plain, data)
-        self._plain = plain
-        self._missing = end + plain.content_length
-        self._receive(plain, data)
+            self._submit(plain, data)
+        else:
+            self._plain = plain
+            self._missing = end + plain.content_length
+            self._receive(plain, data)
         return True
+
+    def _take(self, missing: int) -> bool:
+        """Take what is missing of a body from the budget; false where another door has to wait for room."""
+        if missing <= 0:
+            return True
+        self._taken = missing if self._door.budget.take_now(missing) else 0
+        return self._taken > 0
+
+    def _give(self) -> None:
+        self._door.budget.give(self._taken)
+        self._taken = 0
 
     def _receive(self, plain: PlainHead, data: bytes) -> None:
         self._missing -= len(data)
@@ -112,43 +125,41 @@ class Connection(BoundedConnection):
             data = b"".join((*self._plain_bytes, data))
             self._plain_bytes.clear()
         self._plain = None
-        if not self._submit(plain, data):
-            self._pass_on(data)
-            self._take_held()
+        if self._taken:
+            self._give()
+        self._submit(plain, data)
 
-    def _submit(self, plain: PlainHead, data: bytes) -> bool:
-        """Queue the rows; false where another door has to say why not."""
-        if self._door.is_full():
-            return False
+    def _submit(self, plain: PlainHead, data: bytes) -> None:
+        """Queue the rows, or answer with what is wrong in the next turn, after what else came in this one."""
+        served = None
+        route, model, version = plain.target
         try:
-            _, model, version = plain.target
             served = self._door.resolver.served(model, version)
             level = served.level(plain.interval)
-            rows = served.columns.from_json(data[len(data) - plain.content_length :])
-            reply = partial(self._reply, plain.target[0], served, level)
-            entry = Entry(rows, self._started + plain.timeout_seconds, reply)
-        except Problem:
-            return False
-        self._queue(served, level, entry)
-        self._entry = entry
-        self._door.requests += 1
-        return True
-
-    def _queue(self, served: Served, level: Level | None, entry: Entry) -> None:
-        try:
-            served.submit(entry, level)
+            rows = parse(served, level, data[len(data) - plain.content_length :])
+            self._entry = Entry(rows, self._started + plain.timeout_seconds, partial(self._reply, route, served, level))
+            served.submit(self._entry, level)
+        except Problem as wrong:
+            self._refuse_plain(route, served, wrong)
         except EngineError as error:
-            # Said from here, in the next turn: another door would read all of it again, in time that the model needs.
-            entry.error = error
-            self.loop.call_soon(_tell, entry)
+            self._refuse_plain(route, served, problem(error))
+
+    def _refuse_plain(self, route: str, served: Served | None, wrong: Problem) -> None:
+        self._entry = Entry(_NO_ROWS)
+        self.loop.call_soon(self._end_plain, self._entry, route, served, wrong)
 
     def _reply(self, route: str, served: Served, level: Level | None, entry: Entry) -> None:
-        self._entry = None
-        self._door.requests -= 1
         try:
             outcome: Answer | Problem = answer(served, level, entry)
-        except Problem as problem:
-            outcome = problem
+        except Problem as wrong:
+            outcome = wrong
+        self._end_plain(entry, route, served, outcome)
+
+    def _end_plain(self, entry: Entry, route: str, served: Served | None, outcome: Answer | Problem) -> None:
+        if entry.cancelled:
+            return
+        self._entry = None
+        self._door.requests -= 1
         reply = self._door.reply(route, served, outcome, request_id.make(), self._started)
         self._write(reply, close=self._stopping)
         self.server_state.total_requests += 1
@@ -181,9 +192,11 @@ class Connection(BoundedConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and so is its wish for its rows."""
-        if self._entry is not None:
+        if self._entry is not None or self._plain is not None:
             self._door.requests -= 1
+        if self._entry is not None:
             self._entry.cancel()
+        self._give()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:

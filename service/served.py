@@ -50,6 +50,18 @@ class Served:
         entry.rows = intervals.ranked(entry.rows, level.rank)
         return self._interval_engine.submit(entry)
 
+    def is_busy(self, level: Level | None) -> bool:
+        """Return whether the queue is more than half full, so that it pays to count rows before they are read."""
+        engine = self._engine_of(level)
+        return 2 * engine.queued_rows > engine.max_queue_rows
+
+    def check_room(self, level: Level | None, rows: int) -> None:
+        """Raise EngineError where the queue does not have room for `rows` rows."""
+        self._engine_of(level).check_room(rows)
+
+    def _engine_of(self, level: Level | None) -> Engine:
+        return self.engine if level is None or self._interval_engine is None else self._interval_engine
+
     @property
     def engines(self) -> tuple[Engine, ...]:
         """Each has a queue of its own."""

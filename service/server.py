@@ -3,6 +3,7 @@
 import gc
 import logging
 import ssl
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from service.settings import Settings
 from service.signing import PublicKey, resolve_public_key
 from service.stopping import Server
 from service.workers import Workers
+
+# How long a thread that reads a large table may go on while the event loop waits for the interpreter.
+_SWITCH_SECONDS = 0.0005
 
 
 def run(settings: Settings) -> int:
@@ -113,6 +117,7 @@ def _application(
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
     door = create_app(settings, public_key, access, snapshot, loads_first=loads_first)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers
     gc.enable()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "CALIBRANT_"
@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     max_requests: Annotated[int, Field(gt=0, description="most requests at work in one process; probes go first")] = (
         4096
     )
+    max_bytes_in_flight: Annotated[
+        int,
+        Field(gt=0, description="most bytes of bodies and unread answers in one process; more bodies wait, unread"),
+    ] = 128 * 2**20
     max_queue_rows: Annotated[int, Field(gt=0, description="most rows that wait for one version")] = 4_000_000
     request_timeout_ms: Annotated[float, Field(gt=0, description="deadline of a request that names none")] = 10_000.0
     max_loop_hold_ms: Annotated[
@@ -78,3 +82,11 @@ class Settings(BaseSettings):
             pattern=_ORIGINS, description="origins whose pages may ask from a browser, separated by commas; * for all"
         ),
     ] = None
+
+    @field_validator("max_bytes_in_flight")
+    @classmethod
+    def _holds_a_body(cls, value: int, info: ValidationInfo) -> int:
+        largest: int = info.data.get("max_body_bytes", 0)
+        if value < largest:
+            raise ValueError(f"must be at least max_body_bytes, which is {largest}")
+        return value

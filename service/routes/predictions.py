@@ -1,21 +1,24 @@
 """A table of readings in: predictions, or the output of every layer, out. In any form, and with any option."""
 
-import asyncio
 from functools import partial
 from time import perf_counter
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from orjson import Fragment
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from service import exchange, media
+from service import body, exchange, media
+from service.body import Body
 from service.door import ENTRY_IN_SCOPE
 from service.entry import Entry
-from service.exchange import FEW_VALUES, Exchange
+from service.exchange import Exchange
 from service.intervals import Level
+from service.large_tables import FEW_VALUES, LargeTables
 from service.metrics import Metrics
-from service.predict import TIMEOUT_HEADER, Answer, answer, settled, timeout_seconds
+from service.outputs import write_json
+from service.predict import TIMEOUT_HEADER, Answer, answer, read_with_room, settled, timeout_seconds
 from service.problems import TooLarge
 from service.resolve import Resolver
 from service.routes import query
@@ -87,7 +90,9 @@ class Activations(BaseModel):
     activations: dict[str, list[list[float]]]
 
 
-def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
+def router(
+    prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics, large_tables: LargeTables
+) -> APIRouter:
     """POST /predict and /activations for the version that the prefix names."""
     routes = APIRouter(prefix=prefix, tags=["predictions"])
     Chosen = Annotated[Served, Depends(served_at(prefix, resolver))]  # noqa: N806 - it is a type
@@ -104,12 +109,14 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
         level = served.level(interval)
         forms = await exchange.agree(headers)
-        table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
-        entry = await settled(served, level, table.rows, deadline, request.receive, table.places)
-        request.scope[ENTRY_IN_SCOPE] = entry
-        written = await exchange.run(
-            partial(_answer, served, level, forms, table, entry), large=table.values > FEW_VALUES
-        )
+        sent: Body = request.scope[body.IN_SCOPE]
+        content = await read_with_room(served, level, sent, deadline)
+        async with large_tables.turn(sent, len(content), deadline):
+            table = await large_tables.run(partial(forms.read, served, content), large=forms.is_large(content))
+            entry = await settled(served, level, table.rows, deadline, request.receive, table.places)
+            request.scope[ENTRY_IN_SCOPE] = entry
+            writing = partial(_answer, served, level, forms, table, entry)
+            written = await large_tables.run(writing, large=table.values > FEW_VALUES)
         metrics.predicted(served.subject, entry, written.out_of_range)
         timing = {"server-timing": written.server_timing().decode()}
         return Response(written.body, headers=timing, media_type=_CONTENT_TYPES[forms.wanted])
@@ -120,13 +127,18 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
     async def activations(served: Chosen, request: Request) -> Response:
         """The same table in; for each layer of the network, by name and in order, its output for every row out."""
         headers = dict(request.headers.raw)
+        deadline = perf_counter() + timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
         forms = await exchange.agree(headers)
-        table = await forms.read(served, headers, request.receive, settings.max_body_bytes)
-        width = served.predictor.width
-        if len(table) * width > settings.max_rows:
-            raise TooLarge(f"{len(table)} rows of {width} values each are more than the {settings.max_rows} allowed")
-        content = await asyncio.to_thread(_activations, served, forms, table)
-        return Response(content, media_type=_CONTENT_TYPES[forms.wanted])
+        sent: Body = request.scope[body.IN_SCOPE]
+        content = await sent.read(deadline)
+        async with large_tables.turn(sent, len(content), deadline):
+            table = await large_tables.run(partial(forms.read, served, content), large=forms.is_large(content))
+            width = served.predictor.width
+            if len(table) * width > settings.max_rows:
+                detail = f"{len(table)} rows of {width} values each are more than the {settings.max_rows} allowed"
+                raise TooLarge(detail)
+            written = await large_tables.run(partial(_activations, served, forms, table), large=True)
+        return Response(written, media_type=_CONTENT_TYPES[forms.wanted])
 
     return routes
 
@@ -143,5 +155,5 @@ def _answer(served: Served, level: Level | None, forms: Exchange, table: Table, 
 def _activations(served: Served, forms: Exchange, table: Table) -> bytes:
     outputs = served.predictor.activations(table.rows)
     if forms.wanted == media.JSON:
-        return served.json({"activations": outputs})
+        return served.json({"activations": {name: Fragment(write_json(values)) for name, values in outputs.items()}})
     return forms.write(table, activation_columns(table, outputs))

@@ -4,12 +4,14 @@ https://github.com/kserve/open-inference-protocol, and of Triton's model reposit
 """
 
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service import body, media
+from service.body import Body
 from service.catalog import State, Version
 from service.problems import NotParseable
 from service.resolve import Resolver
@@ -122,7 +124,8 @@ def repository_router(store: Store, settings: Settings) -> APIRouter:
         """Of all models; with `ready`, only those versions that are."""
         headers = dict(request.headers.raw)
         media.check_not_compressed(headers.get(b"content-encoding"))
-        content = await body.read(request.receive, headers.get(b"content-length"), settings.max_body_bytes)
+        sent: Body = request.scope[body.IN_SCOPE]
+        content = await sent.read(perf_counter() + settings.request_timeout_ms / 1000)
         wanted = _index_request(content)
         models = store.catalog.models.values()
         versions = [version for model in models for version in model.versions.values()]

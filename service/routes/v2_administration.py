@@ -4,6 +4,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service import body, media
 from service.access import Access
+from service.body import Body
 from service.problems import NotParseable, NotSupported, Unauthorized
 from service.resolve import Resolver
 from service.routes.chosen import ModelName
@@ -21,6 +23,8 @@ LOAD = "/v2/repository/models/{model}/load"
 UNLOAD = "/v2/repository/models/{model}/unload"
 # Enough for parameters; files, which would be more, are never taken.
 _MAX_BYTES = 64 * 2**10
+# How long the body may wait for room beside other requests' bodies.
+_READ_SECONDS = 10.0
 # Which parameters change nothing here: no model depends on another.
 _UNLOAD_PARAMETERS = {"unload_dependents"}
 
@@ -75,7 +79,8 @@ async def _check(request: Request, known: set[str]) -> None:
     """Read the body; raises Problem where it asks for what is not there, such as files or a configuration."""
     headers = dict(request.headers.raw)
     media.check_not_compressed(headers.get(b"content-encoding"))
-    content = await body.read(request.receive, headers.get(b"content-length"), _MAX_BYTES)
+    sent_body: Body = request.scope[body.IN_SCOPE]
+    content = await sent_body.read(perf_counter() + _READ_SECONDS, _MAX_BYTES)
     try:
         sent = RepositoryRequest.model_validate_json(content or b"{}")
     except ValidationError:

@@ -8,22 +8,24 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from service import body, exchange, media
+from service import body, media
+from service.body import Body
 from service.door import ENTRY_IN_SCOPE
+from service.large_tables import LargeTables
 from service.metrics import Metrics
-from service.predict import TIMEOUT_HEADER, Answer, settled, timeout_seconds
+from service.predict import TIMEOUT_HEADER, Answer, read_with_room, settled, timeout_seconds
 from service.resolve import Resolver
 from service.routes.chosen import served_at
 from service.routes.v2 import routes
 from service.served import Served
 from service.settings import Settings
+from service.tables.json import SMALL_BODY_BYTES
 from service.v2.error import PREFIX
 from service.v2.request import HEADER_LENGTH, read
 from service.v2.response import write
 from service.v2.signature import BOUNDS, OUT_OF_RANGE, PREDICTIONS, READINGS, Signature
 
-# What takes longer than about a millisecond to read or to write leaves the event loop.
-_LARGE_BYTES = 64 * 2**10
+# What takes longer than about a millisecond to write leaves the event loop.
 _LARGE_ROWS = 8192
 _INTERVAL = "/parameters/interval"
 
@@ -87,7 +89,9 @@ _REQUEST = {
 _RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {media.BYTES: _BINARY}}}
 
 
-def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics) -> APIRouter:
+def router(
+    prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics, large_tables: LargeTables
+) -> APIRouter:
     """The protocol's paths below the version that the prefix names."""
     models = routes()
     path = PREFIX + prefix
@@ -118,17 +122,19 @@ def router(prefix: str, resolver: Resolver, settings: Settings, metrics: Metrics
         headers = dict(request.headers.raw)
         timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
         media.check_not_compressed(headers.get(b"content-encoding"))
-        content = await body.read(request.receive, headers.get(b"content-length"), settings.max_body_bytes)
+        sent: Body = request.scope[body.IN_SCOPE]
+        content = await read_with_room(served, None, sent, started + timeout)
         signature = _signature(served, settings)
-        work = partial(read, content, headers.get(HEADER_LENGTH), signature)
-        inference = await exchange.run(work, large=len(content) > _LARGE_BYTES)
-        deadline = started + min(timeout, inference.timeout_seconds or timeout)
-        level = served.level(inference.interval, _INTERVAL)
-        entry = await settled(served, level, inference.rows, deadline, request.receive)
-        request.scope[ENTRY_IN_SCOPE] = entry
-        outputs = entry.own_outputs()
-        answering = partial(write, inference, signature, served.model, str(served.number), level, outputs)
-        written = await exchange.run(answering, large=len(outputs) > _LARGE_ROWS)
+        async with large_tables.turn(sent, len(content), started + timeout):
+            reading = partial(read, content, headers.get(HEADER_LENGTH), signature)
+            inference = await large_tables.run(reading, large=len(content) > SMALL_BODY_BYTES)
+            deadline = started + min(timeout, inference.timeout_seconds or timeout)
+            level = served.level(inference.interval, _INTERVAL)
+            entry = await settled(served, level, inference.rows, deadline, request.receive)
+            request.scope[ENTRY_IN_SCOPE] = entry
+            outputs = entry.own_outputs()
+            answering = partial(write, inference, signature, served.model, str(served.number), level, outputs)
+            written = await large_tables.run(answering, large=len(outputs) > _LARGE_ROWS)
         answer = Answer(served.subject, written.body, int(np.count_nonzero(outputs.out_of_range)), entry)
         metrics.predicted(served.subject, entry, answer.out_of_range)
         return _response(answer, written.header_length)

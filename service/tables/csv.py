@@ -20,6 +20,9 @@ from service.tables.table import FLOAT32_MAX, Table, Values, blocks, check_count
 
 _SEPARATORS = ",;"
 _LINE_END = "\r\n"
+_LINE_END_OF_ANY_KIND = re.compile(r"\r\n|\r|\n")
+_BLANK_LINES = re.compile(r"[\r\n]*+")
+_PIECE_LENGTH = 2**16
 # The parser keeps the interpreter to itself until a line's end.
 _LONGEST_LINE = 2**18
 # Of these alone, Python makes a number exactly where there is a decimal one: no nan, no 1_000, no digits but ours.
@@ -30,48 +33,71 @@ _ROWS_AT_ONCE = 256
 
 
 class _Records:
-    """The records of a text that are not blank; of those read so far, each as it stands there, and its first line."""
+    """The records of a text that are not blank; of those read so far, where each stands, and its first line.
+
+    Places and no texts are kept: to free a million texts takes so long that every other thread would notice.
+    """
 
     def __init__(self, text: str, separator: str) -> None:
-        self.texts: list[str] = []
         self.lines = array("q")
         self._text = text
         self._separator = separator
+        self._starts = array("q")
+        self._stops = array("q")
+        self._read = 0
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def texts(self, records: slice) -> list[str]:
+        """Return these records as they stand in the text, without their line ends."""
+        places = zip(self._starts[records], self._stops[records], strict=True)
+        return [self._text[start:stop].rstrip("\r\n") for start, stop in places]
 
     def cells(self) -> Iterator[list[str]]:
         """Read one after another; raises NotParseable."""
-        lines: list[str] = []
-
-        def lines_read() -> Iterator[str]:
-            for line in io.StringIO(self._text, newline=""):
-                if len(line) > _LONGEST_LINE:
-                    raise NotParseable(f"a line is longer than {_LONGEST_LINE} characters")
-                lines.append(line)
-                yield line
-
-        reader = csv.reader(lines_read(), delimiter=self._separator, strict=True)
-        number = 1
+        reader = csv.reader(self._lines_read(), delimiter=self._separator, strict=True)
+        number, start = 1, 0
         try:
             for cells in reader:
                 if cells:
                     self.lines.append(number)
-                    self.texts.append("".join(lines).rstrip("\r\n"))
+                    self._starts.append(start)
+                    self._stops.append(self._read)
                     yield cells
-                lines.clear()
+                start = self._read
                 number = reader.line_num + 1
         except csv.Error as error:
             raise NotParseable(f"line {number} is not CSV: {error}") from None
 
+    def _lines_read(self) -> Iterator[str]:
+        for piece in _pieces(self._text):
+            for line in io.StringIO(piece, newline=""):
+                if len(line) > _LONGEST_LINE:
+                    raise NotParseable(f"a line is longer than {_LONGEST_LINE} characters")
+                self._read += len(line)
+                yield line
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Give the text in pieces of whole lines."""
+    start = 0
+    while start < len(text):
+        found = _LINE_END_OF_ANY_KIND.search(text, start + _PIECE_LENGTH)
+        stop = found.end() if found else len(text)
+        yield text[start:stop]
+        start = stop
+
 
 class CsvTable(Table):
-    """A table from a CSV, and each of its records as it came, without its line end."""
+    """A table from a CSV; each of its records is kept as it came."""
 
     def __init__(self, text: str, features: Sequence[str], max_rows: int) -> None:
         """Raises WrongValues, NotParseable or TooLarge."""
         self.separator = _separator(text, features)
         end = text.find("\n")
         self.line_end = "\n" if end >= 0 and text[end - 1] != "\r" else _LINE_END
-        read = _Records(text, self.separator)
+        self._records = read = _Records(text, self.separator)
         records = read.cells()
         header = next(records, None)
         if header is None:
@@ -83,17 +109,21 @@ class CsvTable(Table):
         self._lines = read.lines
         rows = [np.empty((0, len(features)), dtype=np.float32)]
         while block := list(islice(records, _ROWS_AT_ONCE)):
-            check_count(len(read.texts) - 1, max_rows)
+            check_count(len(read) - 1, max_rows)
             rows.append(self._checked(block))
-        self.header, *self.records = read.texts
+        self.header = read.texts(slice(0, 1))[0]
         super().__init__(np.ascontiguousarray(np.concatenate(rows)), features, names)
+
+    def records(self, rows: slice) -> list[str]:
+        """Return these rows as they came, without their line ends."""
+        return self._records.texts(slice(rows.start + 1, rows.stop + 1))
 
     def blocks(self) -> Iterator[tuple[slice, Mapping[str, Values]]]:
         """Features as numbers, other columns as the text that they are."""
         for rows in blocks(len(self)):
             columns: dict[str, Values] = {name: [] for name in self.names}
             if len(self.names) > len(self.features):
-                cells = zip(*csv.reader(self.records[rows], delimiter=self.separator), strict=True)
+                cells = zip(*csv.reader(self.records(rows), delimiter=self.separator), strict=True)
                 columns.update(zip(self.names, map(list, cells), strict=True))
             columns.update(zip(self.features, self.rows[rows].T, strict=True))
             yield rows, columns
@@ -141,7 +171,7 @@ def write(table: Table, added: Mapping[str, Values]) -> bytes:
     """The table with the added columns behind its own; raises what the table's own columns do."""
     if isinstance(table, CsvTable):
         separator, line_end, heading = table.separator, table.line_end, [table.header]
-        own = ((rows, [table.records[rows]]) for rows in blocks(len(table)))
+        own = ((rows, [table.records(rows)]) for rows in blocks(len(table)))
     else:
         separator, line_end, heading = ",", _LINE_END, _texts(list(table.names), ",")
         own = ((rows, [_texts(column, ",") for column in columns.values()]) for rows, columns in table.blocks())
@@ -155,7 +185,8 @@ def write(table: Table, added: Mapping[str, Values]) -> bytes:
 
 def _separator(text: str, features: Sequence[str]) -> str:
     """The one that finds more of the features in the first line, or else more columns, as in training."""
-    first = io.StringIO(text.lstrip("\r\n"), newline="").readline(_LONGEST_LINE)
+    start = _BLANK_LINES.match(text).end()  # type: ignore[union-attr]  # it matches nothing as well
+    first = io.StringIO(text[start : start + _LONGEST_LINE], newline="").readline()
 
     def found(separator: str) -> tuple[int, int]:
         try:

@@ -12,25 +12,24 @@ from typing_extensions import TypedDict
 
 from service.entry import Rows
 from service.problems import MAX_FAULTS, Fault, NotParseable, WrongValues, pointer
+from service.tables import json_blocks
 from service.tables.table import FLOAT32_MAX, check_count, summary
 
-# Beyond this, an error names the first bad value of each column only: to word millions costs more than to answer.
-NAME_ALL_FAULTS_BYTES = 64 * 2**10
+# A larger body is read in blocks, on a thread, and an error names the first bad value alone.
+SMALL_BODY_BYTES = 64 * 2**10
 # From here on a parser that gives arrays is faster than one that gives Python floats.
 _ARRAYS_BYTES = 256
-# A parser keeps the memory that its largest body needed, some ten times the body: beyond this, each body has its own.
-PARSER_KEPT_BYTES = 2 * 2**20
 
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _WORDING = {
-    "dict_type": "is not an object with one array per column",
-    "list_type": "is not an array",
-    "float_type": "is not a number",
-    "finite_number": "is not a finite number",
-    "less_than_equal": "is beyond float32",
-    "greater_than_equal": "is beyond float32",
-    "missing": "this column is missing",
+    "dict_type": json_blocks.NOT_A_TABLE,
+    "list_type": json_blocks.NOT_AN_ARRAY,
+    "float_type": json_blocks.NOT_A_NUMBER,
+    "finite_number": json_blocks.NOT_FINITE,
+    "less_than_equal": json_blocks.BEYOND_FLOAT32,
+    "greater_than_equal": json_blocks.BEYOND_FLOAT32,
+    "missing": json_blocks.MISSING,
 }
 
 
@@ -46,17 +45,25 @@ class Columns:
         self.max_rows = max_rows
         # An error is made for each wrong key, so that a body of a million keys must not reach the validator.
         self._max_quotes = 1_000 + sum(2 + name.count('"') for name in names)
+        # Those between columns, and those in their names.
+        self._commas = len(names) - 1 + sum(name.count(",") for name in names)
         self._brackets = len(names) + sum(name.count("[") for name in names)
         self._parser = simdjson.Parser()
         # The validator itself: the adapter around it adds as much time again.
         self._validate = _adapter(self.names, Annotated[list[_Number], FailFast()]).validator.validate_json
         self._all_faults = _adapter(self.names, list[_Number])
 
-    def from_json(self, body: bytes) -> Rows:
-        """Rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge.
+    def count(self, body: bytes) -> int:
+        """Return how many rows a JSON body has, if the body is right: counted by commas, without reading numbers."""
+        return (body.count(b",") - self._commas) // len(self.names) + 1
 
-        To be called on one thread only, but for bodies beyond PARSER_KEPT_BYTES.
+    def from_json(self, body: bytes) -> Rows:
+        """Return rows ``[N, features]`` from a JSON body; raises NotParseable, WrongValues or TooLarge.
+
+        Call this on one thread only, except with bodies beyond SMALL_BODY_BYTES.
         """
+        if len(body) > SMALL_BODY_BYTES:
+            return self._rows(json_blocks.read(body, self.names))
         arrays = self._arrays(body) if len(body) >= _ARRAYS_BYTES else None
         return self._rows(self._validated(body) if arrays is None else arrays)
 
@@ -69,8 +76,7 @@ class Columns:
         if body[:1] != b"{" or b"\\" in body or not _occurs(body, b"[", self._brackets):
             return None
         try:
-            parser = self._parser if len(body) <= PARSER_KEPT_BYTES else simdjson.Parser()
-            document: Any = parser.parse(body)
+            document: Any = self._parser.parse(body)
             if len(document) != len(self.names):
                 return None
             columns = [np.frombuffer(document[name].as_buffer(of_type="d")) for name in self.names]
@@ -92,7 +98,7 @@ class Columns:
             raise WrongValues("a column is given twice", faults=[Fault("", "has a duplicate key")])
         return [table[name] for name in self.names]
 
-    def _rows(self, columns: Sequence[Sequence[float] | NDArray[np.float64]]) -> Rows:
+    def _rows(self, columns: Sequence[Sequence[float] | NDArray[np.floating[Any]]]) -> Rows:
         count = len(columns[0])
         check_count(count, self.max_rows)
         if len(columns) == 1:
@@ -107,11 +113,10 @@ class Columns:
         return np.ascontiguousarray(np.array(columns, dtype=np.float32).T)
 
     def _problem(self, body: bytes, error: ValidationError) -> NotParseable | WrongValues:
-        if len(body) <= NAME_ALL_FAULTS_BYTES:
-            try:
-                self._all_faults.validate_json(body)
-            except ValidationError as complete:
-                error = complete
+        try:
+            self._all_faults.validate_json(body)
+        except ValidationError as complete:
+            error = complete
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         if faults[0]["type"] == "json_invalid":
             return NotParseable(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}")

@@ -7,7 +7,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.intervals import Level
-from service.outputs import Outputs
+from service.outputs import Outputs, write_json
 from service.v2.request import Inference
 from service.v2.signature import BOUNDS, OUT_OF_RANGE, PREDICTIONS, Signature
 
@@ -36,7 +36,7 @@ def write(  # noqa: PLR0913, PLR0917 - what was asked, of whom, and what came of
             tensors.append(tensor | {"parameters": {"binary_data_size": values.nbytes}})
             behind.append(values.data)
         else:
-            tensors.append(tensor | {"data": values.ravel()})
+            tensors.append(tensor | {"data": orjson.Fragment(write_json(values.ravel()))})
     whose: dict[str, object] = {"model_name": model, "model_version": version}
     if inference.id is not None:
         whose["id"] = inference.id

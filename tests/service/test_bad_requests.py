@@ -5,59 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bodies import GOOD, NOT_PARSEABLE, WRONG_VALUES
 from running import Running
 
 JSON = {"content-type": "application/json"}
-GOOD = b'{"fahrenheit":[50.0]}'
-
-NOT_PARSEABLE = {
-    "empty": b"",
-    "white space": b"  \n",
-    "a BOM": b"\xef\xbb\xbf" + GOOD,
-    "UTF-16": GOOD.decode().encode("utf-16"),
-    "cut off": GOOD[:-1],
-    "two documents": GOOD + GOOD,
-    "a trailing NUL": GOOD + b"\x00",
-    "a trailing comma": b'{"fahrenheit":[50.0,]}',
-    "single quotes": b"{'fahrenheit':[50.0]}",
-    "a comment": b'{"fahrenheit":[50.0]/**/}',
-    "a leading zero": b'{"fahrenheit":[050]}',
-    "a leading plus": b'{"fahrenheit":[+50]}',
-    "a bare dot": b'{"fahrenheit":[.5]}',
-    "hexadecimal": b'{"fahrenheit":[0x1]}',
-    "a lone surrogate in a key": b'{"\\ud800":[1]}',
-    "a lone surrogate in a value": b'{"fahrenheit":["\\udfff"]}',
-    "invalid UTF-8": b'{"fahrenheit\xff":[1]}',
-    "an overlong encoding": b'{"fahrenheit\xc0\x80":[1]}',
-    "depth 100,000": b'{"fahrenheit":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "a number of 10,000 digits": b'{"fahrenheit":[' + b"9" * 10_000 + b"]}",
-}
-
-WRONG_VALUES = {
-    "NaN": (b'{"fahrenheit":[1,NaN]}', "/fahrenheit/1"),
-    "Infinity": (b'{"fahrenheit":[Infinity]}', "/fahrenheit/0"),
-    "-Infinity": (b'{"fahrenheit":[-Infinity]}', "/fahrenheit/0"),
-    "beyond float64": (b'{"fahrenheit":[1e999]}', "/fahrenheit/0"),
-    "an integer beyond float64": (b'{"fahrenheit":[1' + b"0" * 400 + b"]}", "/fahrenheit/0"),
-    "beyond float32": (b'{"fahrenheit":[-3.5e38]}', "/fahrenheit/0"),
-    "a number in a string": (b'{"fahrenheit":["50"]}', "/fahrenheit/0"),
-    "a boolean": (b'{"fahrenheit":[50,51,true]}', "/fahrenheit/2"),
-    "null": (b'{"fahrenheit":[null]}', "/fahrenheit/0"),
-    "a nested array": (b'{"fahrenheit":[[50]]}', "/fahrenheit/0"),
-    "an object for a number": (b'{"fahrenheit":[{}]}', "/fahrenheit/0"),
-    "a number for a column": (b'{"fahrenheit":50}', "/fahrenheit"),
-    "an object for a column": (b'{"fahrenheit":{"0":50}}', "/fahrenheit"),
-    "a missing column": (b"{}", "/fahrenheit"),
-    "an unknown column": (b'{"fahrenheit":[1],"a/b~c":[1]}', "/a~1b~0c"),
-    "a NUL in a key": (b'{"fahrenheit":[1],"\\u0000":[1]}', "/\x00"),
-    "an array": (b"[50]", ""),
-    "a number": (b"50", ""),
-    "a string": (b'"fahrenheit"', ""),
-    "a boolean document": (b"true", ""),
-    "a duplicate column": (b'{"fahrenheit":[1],"fahrenheit":[2]}', ""),
-    "a duplicate column, escaped": (b'{"fahrenheit":[1],"\\u0066ahrenheit":[2]}', ""),
-    "a duplicate column, the first one wrong": (b'{"fahrenheit":["x",{"y":1}],"fahrenheit":[2]}', ""),
-}
 
 
 @pytest.fixture(autouse=True)
