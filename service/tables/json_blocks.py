@@ -12,7 +12,7 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from service.problems import Fault, NotParseable, WrongValues, pointer
+from service.problems import Fault, NotParseable, Problem, WrongValues, pointer
 from service.tables.table import FLOAT32_MAX, summary
 
 NOT_A_TABLE: Final = "is not an object with one array per column"
@@ -22,7 +22,8 @@ NOT_FINITE: Final = "is not a finite number"
 BEYOND_FLOAT32: Final = "is beyond float32"
 MISSING: Final = "this column is missing"
 
-_BLOCK_BYTES = 2**16
+BLOCK_BYTES: Final = 2**16
+
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 # A column's name has up to 200 characters, each of which JSON may write in up to twelve bytes.
 _KEY = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.){0,2400}+"')
@@ -30,8 +31,42 @@ _NUMBER = rb"[ \t\n\r]*+-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?
 _NUMBERS = re.compile(rb"(?:%b,)*+" % _NUMBER)
 _NOT_FINITE = re.compile(rb"-?(?:Infinity|NaN)\b")
 # How a value begins that JSON has, and that is no number.
-_OTHER_VALUE = re.compile(rb'["\[{]|true|false|null')
+OTHER_VALUE = re.compile(rb'["\[{]|true|false|null')
 _ANY_VALUE = re.compile(rb'["\[{0-9-]|true|false|null')
+
+
+class ItemError(Exception):
+    """Item `index` of a text of numbers, which begins at `start`, is no number."""
+
+    def __init__(self, index: int, start: int) -> None:
+        super().__init__(index, start)
+        self.index = index
+        self.start = start
+
+
+def block_end(text: bytes, start: int, end: int) -> int:
+    """Return where the block ends that begins at `start`: at a comma, or at `end` where none is left."""
+    if end - start <= BLOCK_BYTES:
+        return end
+    stop = text.rfind(b",", start, start + BLOCK_BYTES)
+    if stop < 0:
+        stop = text.find(b",", start + BLOCK_BYTES, end)
+    return end if stop < 0 else stop
+
+
+def numbers(parser: simdjson.Parser, text: bytes) -> NDArray[np.float64]:
+    """Return the JSON numbers of a text such as ``1, 2.5``; those beyond float64 are infinite. Raises ItemError."""
+    try:
+        array: Any = parser.parse(b"[%b]" % text)
+        values = np.frombuffer(array.as_buffer(of_type="d"))
+        if len(values):
+            return values
+    except (ValueError, TypeError, RuntimeError):
+        pass
+    good = _end(_NUMBERS, text + b",")
+    if good <= len(text):
+        raise ItemError(text.count(b",", 0, good), _end(_SPACE, text, good))
+    return np.array([float(number) for number in text.split(b",")])  # longer than the parser takes
 
 
 def read(body: bytes, names: Sequence[str]) -> list[NDArray[np.float32]]:
@@ -76,7 +111,7 @@ class _Reader:
         """Pass over blanks, and return the byte behind them without taking it; empty at the end."""
         stop = self._at
         while self._at == stop:
-            stop += _BLOCK_BYTES
+            stop += BLOCK_BYTES
             self._at = _end(_SPACE, self._body, self._at, stop)
         return self._body[self._at : self._at + 1]
 
@@ -116,7 +151,7 @@ class _Reader:
         end = len(self._body) if end < 0 else end
         more = self._next() != b"]"
         while more:
-            stop = self._block_end(end)
+            stop = block_end(self._body, self._at, end)
             blocks.append(self._block(stop, name, count))
             count += len(blocks[-1])
             more = stop < end
@@ -124,50 +159,27 @@ class _Reader:
         self._take(b"]")
         return np.concatenate(blocks)
 
-    def _block_end(self, end: int) -> int:
-        """Return where the block ends that begins here: at a comma, or at the array's end."""
-        if end - self._at <= _BLOCK_BYTES:
-            return end
-        stop = self._body.rfind(b",", self._at, self._at + _BLOCK_BYTES)
-        if stop < 0:
-            stop = self._body.find(b",", self._at + _BLOCK_BYTES, end)
-        return end if stop < 0 else stop
-
     def _block(self, stop: int, name: str, count: int) -> NDArray[np.float32]:
         """Return the numbers from here to `stop`; `count` are those of this array before them."""
         text = self._body[self._at : stop]
-        if len(text) > _BLOCK_BYTES and len(text := text.strip(b" \t\n\r")) > _BLOCK_BYTES:
-            raise _wrong((name, count), f"is longer than {_BLOCK_BYTES} characters")
+        if len(text) > BLOCK_BYTES and len(text := text.strip(b" \t\n\r")) > BLOCK_BYTES:
+            raise _wrong((name, count), f"is longer than {BLOCK_BYTES} characters")
         try:
-            array: Any = self._parser.parse(b"[%b]" % text)
-            values = np.frombuffer(array.as_buffer(of_type="d"))
-        except (ValueError, TypeError, RuntimeError):
-            values = np.empty(0)
-        if not len(values) or values.min() < -FLOAT32_MAX or values.max() > FLOAT32_MAX:
-            values = self._odd_block(text, name, count)
+            values = numbers(self._parser, text)
+        except ItemError as item:
+            raise self._item_problem(text, item, (name, count + item.index)) from None
+        if values.min() < -FLOAT32_MAX or values.max() > FLOAT32_MAX:
+            wrong = int(np.argmax(np.abs(values) > FLOAT32_MAX))
+            raise _wrong((name, count + wrong), BEYOND_FLOAT32 if np.isfinite(values[wrong]) else NOT_FINITE)
         return values.astype(np.float32)
 
-    def _odd_block(self, text: bytes, name: str, count: int) -> NDArray[np.float64]:
-        """Return numbers that are longer than the parser takes, or raise for the first thing that is wrong."""
-        good = _end(_NUMBERS, text + b",")
-        if good <= len(text):
-            self._refuse(text, good, (name, count + text.count(b",", 0, good)))
-        values = np.array([float(number) for number in text.split(b",")])
-        wrong = np.flatnonzero(~(np.abs(values) <= FLOAT32_MAX))
-        if len(wrong):
-            what = BEYOND_FLOAT32 if np.isfinite(values[wrong[0]]) else NOT_FINITE
-            raise _wrong((name, count + int(wrong[0])), what)
-        return values
-
-    def _refuse(self, text: bytes, start: int, where: tuple[str | int, ...]) -> None:
-        """Raise for the item of the block that begins at `start`, which is no number."""
-        start = _end(_SPACE, text, start)
-        if _NOT_FINITE.match(text, start):
-            raise _wrong(where, NOT_FINITE)
-        if _OTHER_VALUE.match(text, start):
-            raise _wrong(where, NOT_A_NUMBER)
-        self._at += start
-        raise self._not_json("expected a number")
+    def _item_problem(self, text: bytes, item: ItemError, where: tuple[str | int, ...]) -> Problem:
+        if _NOT_FINITE.match(text, item.start):
+            return _wrong(where, NOT_FINITE)
+        if OTHER_VALUE.match(text, item.start):
+            return _wrong(where, NOT_A_NUMBER)
+        self._at += item.start
+        return self._not_json("expected a number")
 
     def _not_json(self, why: str) -> NotParseable:
         """Return the problem of what stands here, with its place as an editor counts."""

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from service.entry import Rows
 from service.problems import NotParseable, TooLarge, WrongValues, pointer
+from service.tables.json import SMALL_BODY_BYTES
 from service.v2 import tensors
+from service.v2.data_arrays import DataArray, cut
 from service.v2.documents import InferenceRequest, InputTensor
 from service.v2.signature import BOUNDS, DEFAULT_OUTPUTS, READINGS, Signature
 
@@ -63,10 +65,13 @@ def _read_raw(content: memoryview, signature: Signature) -> Inference:
 
 
 def _read(header: bytes, rest: memoryview, signature: Signature) -> Inference:
+    arrays: list[DataArray] = []
+    if len(header) > SMALL_BODY_BYTES:
+        header, arrays = cut(header)
     document = _parsed(header)
     parameters = document.parameters
     return Inference(
-        _rows(document.inputs, rest, signature),
+        _rows(document.inputs, rest, arrays, signature),
         tuple(_wanted(document, signature)),
         document.id,
         (parameters.timeout or 0) / 1_000_000 if parameters else 0.0,
@@ -85,7 +90,7 @@ def _parsed(header: bytes) -> InferenceRequest:
         raise NotParseable(f"the body is not JSON that can be read: {reason}") from None
 
 
-def _rows(inputs: Sequence[InputTensor], rest: memoryview, signature: Signature) -> Rows:
+def _rows(inputs: Sequence[InputTensor], rest: memoryview, arrays: Sequence[DataArray], signature: Signature) -> Rows:
     """One tensor of all features, or one for each of them."""
     names = [tensor.name for tensor in inputs]
     if len(set(names)) < len(names):
@@ -99,7 +104,7 @@ def _rows(inputs: Sequence[InputTensor], rest: memoryview, signature: Signature)
     for at, tensor in enumerate(inputs):
         _check_shape(tensor, inputs[0], f"/inputs/{at}", len(signature.features) if whole else 1)
     _check_count(inputs[0].shape[0], signature)
-    columns = dict(zip(names, _values(inputs, rest), strict=True))
+    columns = dict(zip(names, _values(inputs, rest, arrays), strict=True))
     if whole:
         return columns[READINGS].reshape(-1, len(signature.features))
     return np.concatenate([columns[name].reshape(-1, 1) for name in signature.features], axis=1)
@@ -118,8 +123,8 @@ def _check_count(count: int, signature: Signature) -> None:
         raise TooLarge(f"{count} rows are more than the {signature.max_rows} that one request may have")
 
 
-def _values(inputs: Sequence[InputTensor], rest: memoryview) -> Iterator[Rows]:
-    """Each input's values, those behind the JSON in the order of the inputs."""
+def _values(inputs: Sequence[InputTensor], rest: memoryview, arrays: Sequence[DataArray]) -> Iterator[Rows]:
+    """Each input's values, those behind the JSON in the order of the inputs; `arrays` were cut out of the JSON."""
     start = 0
     for at, tensor in enumerate(inputs):
         where = f"/inputs/{at}"
@@ -127,7 +132,8 @@ def _values(inputs: Sequence[InputTensor], rest: memoryview) -> Iterator[Rows]:
         if (size is None) == (tensor.data is None):
             raise WrongValues(f"{where} needs either data, or binary_data_size in its parameters")
         if size is None:
-            yield tensors.from_json(cast("simdjson.Array", tensor.data), tensor.datatype, tensor.shape, where)
+            data = _array(cast("simdjson.Array", tensor.data), arrays, len(tensor.shape), where)
+            yield tensors.from_json(data, tensor.datatype, tensor.shape, where)
         else:
             content = rest[start : start + size]
             yield tensors.from_bytes(content, tensor.datatype, tensor.shape, where)
@@ -136,6 +142,13 @@ def _values(inputs: Sequence[InputTensor], rest: memoryview) -> Iterator[Rows]:
         raise WrongValues(
             f"there are {len(rest)} bytes behind the JSON, and the inputs' binary_data_size add to {start}"
         )
+
+
+def _array(data: simdjson.Array, arrays: Sequence[DataArray], depth: int, where: str) -> DataArray:
+    first = data[0] if len(data) == 1 else None
+    if arrays and isinstance(first, str) and first in map(str, range(len(arrays))):
+        return arrays[int(first)]
+    return tensors.array_of(data, depth, where)
 
 
 def _wanted(document: InferenceRequest, signature: Signature) -> Iterator[Wanted]:

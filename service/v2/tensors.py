@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.entry import Rows
 from service.problems import WrongValues, pointer
+from service.v2.data_arrays import DataArray
 
 # Little-endian, as the binary tensor extension has them.
 _DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -34,18 +35,23 @@ def from_bytes(content: memoryview, datatype: str, shape: Sequence[int], where: 
     return np.array(values, dtype=np.float32).reshape(shape)
 
 
-def from_json(data: simdjson.Array, datatype: str, shape: Sequence[int], where: str) -> Rows:
-    """The same from JSON numbers, flat or nested as the shape says; raises WrongValues."""
+def array_of(data: simdjson.Array, depth: int, where: str) -> DataArray:
+    """Return the numbers of a parsed array, nested no deeper than `depth`; raises WrongValues."""
     try:
         values = np.frombuffer(data.as_buffer(of_type="d"))
     except TypeError:
-        raise WrongValues(f"{where}/data{_first_not_number(data, len(shape))} is not a number") from None
+        raise WrongValues(f"{where}/data{_first_not_number(data, depth)} is not a number") from None
+    # The parser flattens whatever is nested: what is left of the text without its numbers says how it was.
+    return DataArray(values, cast("bytes", data.mini).translate(None, _OF_NUMBERS))
+
+
+def from_json(data: DataArray, datatype: str, shape: Sequence[int], where: str) -> Rows:
+    """Return a tensor from JSON numbers, flat or nested as the shape says; raises WrongValues."""
+    values = data.values
     needed = prod(shape)
     if len(values) != needed:
         raise WrongValues(f"{where}/data has {len(values)} values; its shape {shape} has {needed}")
-    # The parser flattens whatever is nested: what is left of the text without its numbers says how it was.
-    structure = cast("bytes", data.mini).translate(None, _OF_NUMBERS)
-    if structure not in {_structure([needed]), _structure(shape)}:
+    if data.marks not in {_structure([needed]), _structure(shape)}:
         raise WrongValues(f"{where}/data is neither flat nor nested as its shape {shape} says")
     dtype = _DTYPES[datatype]
     _check_range(values, dtype, f"{where}/data")

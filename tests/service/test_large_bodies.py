@@ -97,6 +97,53 @@ def test_what_is_not_json_is_named_by_line_and_column(service: Running) -> None:
     assert answer.json()["detail"] == "the body is not JSON: expected a number at line 50002 column 1"
 
 
+V2 = {
+    "flat": b"[1,2.5,-3e1]",
+    "nested": b"[[1],[2.5],[-3e1]]",
+    "blanks": b"[ [1 ] ,\n[ 2.5], [3]\t]",
+    "a wrong shape": b"[1,2]",
+    "no values": b"[]",
+    "a text": b'[1,"2",3]',
+    "a nested text": b'[[1],[2],["3"]]',
+    "a boolean": b"[true,2,3]",
+    "null": b"[1,2,null]",
+    "an object": b"[1,{},3]",
+    "beyond float32": b"[1,2,1e39]",
+    "NaN": b"[1,2,NaN]",
+    "a missing value": b"[1,,3]",
+    "a comma at the end": b"[1,2,3,]",
+    "two numbers": b"[1 2,3,4]",
+    "a number before its bracket": b"[1[],[2],[3]]",
+    "a number behind its bracket": b"[[],[]2,[3]]",
+    "a bracket too few": b"[[1],[2],[3]",
+    "a bracket too many": b"[1,2,3]]",
+    "nested twice": b"[[[1]],[[2]],[[3]]]",
+    "unevenly nested": b"[1,[2],3]",
+    "a leading zero": b"[01,2,3]",
+    "an empty bracket": b"[[1],[],[3]]",
+}
+
+
+@pytest.mark.parametrize("name", V2)
+def test_a_large_request_of_the_protocol_is_read_as_a_small_one(service: Running, name: str) -> None:
+    """Arrays that are cut out of a large document mean what they mean in a small one."""
+    document = (
+        b'{"id":"\\"data\\":[1]","inputs":[{"name":"readings","shape":[3,1],"datatype":"FP32","data":%b}]}' % V2[name]
+    )
+    path = "/v2/models/thermometer/infer"
+    small = service.client.post(path, content=document)
+    large = service.client.post(path, content=document[:1] + BLANKS + document[1:])
+    assert (small.status_code, small.json().get("outputs")) == (large.status_code, large.json().get("outputs"))
+    if "is not a number" in small.json().get("error", ""):
+        assert large.json() == small.json()
+
+
+def test_a_document_that_is_large_without_its_data_is_refused(service: Running) -> None:
+    """What is no tensor data has its own limit, so that nobody waits for its reading."""
+    document = b'{"inputs":[],"more":"%b"}' % (b"x" * 2**20)
+    assert service.client.post("/v2/models/thermometer/infer", content=document).status_code == 413
+
+
 @pytest.fixture(scope="module")
 def bounded(thermometer: Path) -> Iterator[Running]:
     """A service that holds a million bytes of bodies, and has four requests at work."""
