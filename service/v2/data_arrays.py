@@ -20,8 +20,8 @@ REST_MAX_BYTES: Final = 2**20
 _KEY = b'"data"'
 _BEGINS_ARRAY = re.compile(rb"[ \t\n\r]{0,1000}+:[ \t\n\r]{0,1000}+(?=\[)")
 _NOT_OF_ARRAY = re.compile(rb"[^][0-9eE+\-., \t\n\r]")
-# A number beside a bracket that is not the one around the number.
-_MISPLACED = re.compile(rb"[0-9.][ \t\n\r]*+\[|\][ \t\n\r]*+[-0-9]")
+_BLANKS = b" \t\n\r"
+_ONE_DIGIT = bytes.maketrans(b"0123456789eE+-.", b"0" * 15)
 _NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
 _ALL_BUT_MARKS = b"0123456789eE+-. \t\n\r"
 _NONE = np.empty(0)
@@ -72,7 +72,7 @@ def _read(text: bytes, start: int, where: str) -> tuple[int, DataArray]:
         if depth <= 0:
             block = block[: block.rfind(b"]") + 1]
         marks.append(block.translate(None, _ALL_BUT_MARKS))
-        if depth < 0 or _MISPLACED.search(block):
+        if depth < 0 or _is_misplaced(block):
             raise NotParseable(f"the body is not JSON: {where} has a bracket or a number that is out of place")
         try:
             blocks.append(numbers(parser, _within_limit(block, where).translate(_NO_BRACKETS)))
@@ -84,8 +84,14 @@ def _read(text: bytes, start: int, where: str) -> tuple[int, DataArray]:
         start = stop + 1
 
 
+def _is_misplaced(block: bytes) -> bool:
+    """Return whether a number stands beside a bracket that is not the one around the number."""
+    shape = block.translate(_ONE_DIGIT, _BLANKS)
+    return b"0[" in shape or b"]0" in shape
+
+
 def _within_limit(block: bytes, where: str) -> bytes:
-    if len(block) > BLOCK_BYTES and len(block := block.strip(b" \t\n\r")) > BLOCK_BYTES:
+    if len(block) > BLOCK_BYTES and len(block := block.strip(_BLANKS)) > BLOCK_BYTES:
         raise WrongValues(f"{where} has a number longer than {BLOCK_BYTES} characters")
     return block
 

@@ -88,7 +88,7 @@ def _check_whole(values: NDArray[np.float64], datatype: str, where: str) -> None
 def _structure(shape: Sequence[int]) -> bytes:
     """The brackets and commas of a nested array of this shape, which is not larger than what a client has sent."""
     inner = _structure(shape[1:]) if len(shape) > 1 else b""
-    return b"[" + b",".join([inner] * shape[0]) + b"]"
+    return b"[%b]" % ((inner + b",") * shape[0])[:-1]
 
 
 def _first_not_number(data: simdjson.Array, depth: int) -> str:
