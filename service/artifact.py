@@ -22,6 +22,7 @@ import torch
 from service.archive import members
 from service.archive.error import ArchiveError
 from service.directory import ArtifactError, Directory
+from service.extras import needed
 from service.manifest import (
     NAME,
     NETWORK,
@@ -44,7 +45,7 @@ from service.signing import PublicKey, read_public_key
 # What is handed on, so that training needs no other module than this.
 __all__ = [
     "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column", "Data", "File", "Golden", "Interval", "Losses",
-    "Manifest", "Parameter", "PublicKey", "Report", "Training", "read_public_key",
+    "Manifest", "Parameter", "PublicKey", "Report", "Training", "needed", "read_public_key",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"

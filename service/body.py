@@ -6,6 +6,7 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from service import whole_number
 from service.budget import Budget
 from service.problems import TooLarge
 
@@ -66,8 +67,7 @@ class Body:
         self._taken = 0
 
     def _declared(self) -> int:
-        sent = self._content_length
-        return int(sent) if sent and sent.isdigit() else 0
+        return whole_number.read(self._content_length or b"") or 0
 
     def _hold(self, size: int) -> None:
         """Take what has come beyond what was declared, as with a chunked body."""

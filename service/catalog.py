@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from service import whole_number
 from service.artifact import DEFAULT_LABEL
 from service.served import Served
 
@@ -45,8 +46,8 @@ class Model:
     def find(self, reference: str) -> Version | None:
         """The version that a number or a label names."""
         number = self.serving.get(reference, self.labels.get(reference))
-        if number is None and reference.isascii() and reference.isdigit():
-            number = int(reference[:20])
+        if number is None:
+            number = whole_number.version(reference)
         return self.versions.get(number or 0)
 
     def settled(self) -> "Model":

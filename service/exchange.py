@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
-from service import media
+from service import extras, media
 from service.problems import NotAcceptable, UnsupportedMedia
 from service.served import Served
 from service.tables import csv
@@ -16,7 +16,7 @@ from service.tables.json import SMALL_BODY_BYTES
 from service.tables.table import Table, Values
 
 _FEW_BYTES = 4096
-_NO_ARROW = "Arrow needs the extra `calibrant[arrow]`, which is not installed with this service"
+_NO_ARROW = f"this service cannot read or write Arrow: {extras.needed('Arrow', 'arrow')}"
 
 
 @dataclass(frozen=True, slots=True)

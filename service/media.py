@@ -1,5 +1,6 @@
 """Content-Type and Accept: what a body is, and which form of an answer its client takes (RFC 9110, section 12.5)."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from service.problems import NotAcceptable, UnsupportedMedia
@@ -13,6 +14,8 @@ HTML = "text/html"
 BYTES = "application/octet-stream"
 SAFETENSORS = "application/vnd.safetensors"
 _ANY = b"*/*"
+# RFC 9110, section 12.4.2: a weight.
+_QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
 _JSON = JSON.encode()
 
 
@@ -69,10 +72,7 @@ def _range(part: str) -> tuple[str, float]:
     name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     for parameter in parameters:
         if parameter.startswith("q="):
-            try:
-                return name, float(parameter[2:])
-            except ValueError:
-                return name, 0.0
+            return name, float(parameter[2:]) if _QUALITY.fullmatch(parameter[2:]) else 0.0
     return name, 1.0
 
 

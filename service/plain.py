@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from httptools import HttpRequestParser
 from starlette.types import Scope
 
-from service import media
+from service import media, whole_number
 from service.access import HEADER as KEY_HEADER
 from service.access import Access
 from service.door import Target, plain_interval, predict_target
@@ -50,6 +50,7 @@ def plain_head(
     The key is among its bytes: who sends the same again has sent a good one.
     """
     headers, interval = dict(scope["headers"]), plain_interval(scope["query_string"])
+    length = whole_number.read(headers.get(b"content-length", b""))
     unusual = (
         not head.startswith(b"POST ")
         or not head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")  # so it ends where it seems to
@@ -59,15 +60,16 @@ def plain_head(
         or not parser.should_keep_alive()
         or parser.should_upgrade()
         or interval is None
-        or not headers.get(b"content-length", b"").isdigit()
+        or length is None
+        or length > min(settings.max_body_bytes, SMALL_BODY_BYTES)
         or not media.is_json_both_ways(headers)
         or not access.admits(scope["headers"])
     )
     target = predict_target(scope["path"])
-    if unusual or target is None or int(headers[b"content-length"]) > min(settings.max_body_bytes, SMALL_BODY_BYTES):
+    if unusual or target is None or length is None:
         return None
     try:
         timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
     except Problem:
         return None
-    return PlainHead(target, interval or None, int(headers[b"content-length"]), timeout)
+    return PlainHead(target, interval or None, length, timeout)

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from service import whole_number
 from service.body import Body
 from service.entry import Closed, EngineError, Entry, Expired, Refused, Rows
 from service.features import Subject
@@ -116,10 +117,10 @@ def timeout_seconds(sent: bytes | None, settings: Settings) -> float:
     """How long a request may take: what it says, at most what the setting allows; raises WrongValues."""
     if sent is None:
         return settings.request_timeout_ms / 1000
-    if not sent.isdigit() or not int(sent[:20]):
+    if not (milliseconds := whole_number.read(sent)):
         fault = Fault(f"header: {TIMEOUT_HEADER.decode()}", "is not a whole number of milliseconds above 0")
         raise WrongValues("the request's deadline cannot be read", faults=[fault])
-    return min(int(sent[:20]), settings.request_timeout_ms) / 1000
+    return min(milliseconds, settings.request_timeout_ms) / 1000
 
 
 async def _settled_or_gone(entry: Entry, receive: Receive) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
-from service import logs
+from service import extras, logs
 from service.access import Access
 from service.app import create_app
 from service.door import Door
@@ -77,8 +77,8 @@ def _config(settings: Settings, public_key: PublicKey | None, access: Access) ->
 def _check_traces() -> None:
     try:
         from service import tracing  # noqa: F401, PLC0415 - only to see whether it can be
-    except ModuleNotFoundError as error:
-        raise ValueError(f"traces: they need the extra `calibrant[traces]`, and there is no {error.name}") from None
+    except ModuleNotFoundError:
+        raise ValueError(f"traces: {extras.needed('tracing', 'traces')}") from None
 
 
 def _run_workers(config: uvicorn.Config) -> int:

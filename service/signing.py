@@ -1,10 +1,12 @@
 """Whose versions may load: an Ed25519 public key (RFC 8032), and whether it signed some bytes.
 
-Needs the extra ``calibrant[signing]`` once there is a key, and only then. Private keys are for `training`.
+Needs the extra `signing` once there is a key, and only then. Private keys are for `training`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from service import extras
 
 _PEM_MAX_BYTES = 10_000
 
@@ -34,7 +36,7 @@ def read_public_key(path: Path) -> PublicKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - as above
         from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise ValueError("public_key: signatures need the extra: pip install 'calibrant[signing]'") from error
+        raise ValueError(f"public_key: {extras.needed('a signature', 'signing')}") from error
     try:
         with path.open("rb") as file:
             key = load_pem_public_key(file.read(_PEM_MAX_BYTES))

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
-    {"service.directory", "service.signing", "service.archive.error"},
+    {"service.directory", "service.extras", "service.archive.error", "service.whole_number"},
+    {"service.signing"},
     {"service.manifest", "service.archive.calls", "service.archive.pickled"},
     {"service.archive.script"},
     {"service.archive.members"},
@@ -23,7 +24,13 @@ SERVICE_LAYERS = [
     {"service.tables.json", "service.tables.csv", "service.tables.arrow", "service.interval_network"},
     {"service.media", "service.predictor", "service.body", "service.request_id", "service.pages"},
     {"service.metrics", "service.exposition", "service.logs", "service.request_log"},
-    {"service.v2.documents", "service.v2.data_arrays", "service.v2.signature", "service.v2.error"},
+    {
+        "service.v2.documents",
+        "service.v2.data_arrays",
+        "service.v2.parsing",
+        "service.v2.signature",
+        "service.v2.error",
+    },
     {"service.v2.tensors"},
     {"service.v2.request", "service.large_tables"},
     {"service.v2.response"},

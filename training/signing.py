@@ -21,7 +21,7 @@ def private_key(path: Path) -> "Ed25519PrivateKey":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as above
         from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise InvalidInputError("signatures need the extra: pip install 'calibrant[signing]'") from error
+        raise InvalidInputError(artifact.needed("a signature", "signing")) from error
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:

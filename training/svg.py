@@ -10,6 +10,7 @@ import re
 from importlib import util
 from typing import TYPE_CHECKING
 
+from service import artifact
 from training.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _GROUP = re.compile(r'<g id="[^"]*"')
 def require(what: str) -> None:
     """Raise InvalidInputError when the extra that draws is not installed."""
     if any(util.find_spec(name) is None for name in ("jinja2", "matplotlib")):
-        raise InvalidInputError(f"{what} needs the extra: pip install 'calibrant[plots]'")
+        raise InvalidInputError(artifact.needed(what, "plots"))
 
 
 def panels(rows: int, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -6,6 +6,7 @@ TensorBoard is an extra, so it is imported only here, and only when logs are ask
 from importlib import util
 from pathlib import Path
 
+from service import artifact
 from training.errors import InvalidInputError, from_os
 from training.record import Run, as_flag, spread_rows
 
@@ -15,7 +16,7 @@ _LOGGED_EPOCHS = 10_000
 def require() -> None:
     """Raise InvalidInputError when TensorBoard is not installed."""
     if util.find_spec("tensorboard") is None:
-        raise InvalidInputError("--tensorboard needs the extra: pip install 'calibrant[tensorboard]'")
+        raise InvalidInputError(artifact.needed("--tensorboard", "tensorboard"))
 
 
 def write(directory: Path, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from service.client.errors import (
 )
 
 _PROBLEM = "application/problem+json"
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _TYPED = {
     401: Unauthorized,
     404: NotFound,
@@ -113,8 +115,8 @@ def _problem(response: httpx.Response) -> ServiceProblem:
     seconds = response.headers.get(
         "retry-after", ""
     )  # a date, as a proxy may send, says no more than that there is one
-    if isinstance(problem, Unavailable) and seconds.isdecimal():
-        problem.retry_after = int(seconds[:9])
+    if isinstance(problem, Unavailable) and _SECONDS.fullmatch(seconds):
+        problem.retry_after = int(seconds)
     return problem
 
 

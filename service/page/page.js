@@ -48,6 +48,7 @@
     } catch (error) {
       at("problem").textContent = error.message;
       at("problem").hidden = false;
+      at("problem").scrollIntoView({ block: "nearest" });
     }
   };
 
@@ -99,8 +100,12 @@
     return [label, element("textarea", "", { id, rows: "2", inputmode: "decimal", required: "", spellcheck: "false" })];
   }
 
+  // A comma between two digits could be a decimal mark or separate two values: a person has to say which.
   function numbers(feature, text) {
-    return text.split(/[\s,;]+/).filter(Boolean).map((word) => {
+    return text.split(/;|,(?=\s|$)|(?<=\s),|\s/).filter(Boolean).map((word) => {
+      if (/\d,\d/.test(word)) {
+        throw new Error(`${feature.name}: ${word} may be one number or several. Write 5.5 for one number, 5 5 for two.`);
+      }
       if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(word)) throw new Error(`${feature.name}: ${word} is not a number`);
       return Number(word);
     });

@@ -36,7 +36,7 @@ _CSV: dict[str, Any] = {
     "schema": {"type": "string", "description": "A line of column names, then a line for each row."}
 }
 _ARROW: dict[str, Any] = {
-    "schema": {"type": "string", "format": "binary", "description": "An Arrow IPC stream; needs calibrant[arrow]."}
+    "schema": {"type": "string", "format": "binary", "description": "An Arrow IPC stream; needs the extra `arrow`."}
 }
 _OTHERS = {media.CSV: _CSV, media.ARROW: _ARROW}
 _FORMS: dict[str, Any] = {

@@ -8,12 +8,14 @@ import numpy as np
 import simdjson
 from pydantic import ValidationError
 
+from service import whole_number
 from service.entry import Rows
 from service.problems import NotParseable, TooLarge, WrongValues, pointer
 from service.tables.json import SMALL_BODY_BYTES
 from service.v2 import tensors
 from service.v2.data_arrays import DataArray, cut
 from service.v2.documents import InferenceRequest, InputTensor
+from service.v2.parsing import parse
 from service.v2.signature import BOUNDS, DEFAULT_OUTPUTS, READINGS, Signature
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -49,8 +51,8 @@ def read(content: bytes, header_length: bytes | None, signature: Signature) -> I
     """
     if header_length is None:
         return _read(content, memoryview(b""), signature)
-    length = int(header_length[:20]) if header_length.isdigit() else -1
-    if not 0 <= length <= len(content):
+    length = whole_number.read(header_length)
+    if length is None or length > len(content):
         raise WrongValues(f"{HEADER_LENGTH.decode()} is not a number of bytes that the body has")
     if length == 0:
         return _read_raw(memoryview(content), signature)
@@ -81,7 +83,7 @@ def _read(header: bytes, rest: memoryview, signature: Signature) -> Inference:
 
 def _parsed(header: bytes) -> InferenceRequest:
     try:
-        return InferenceRequest.model_validate(simdjson.Parser().parse(header))
+        return InferenceRequest.model_validate(parse(header))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise WrongValues(f"{pointer(first['loc']) or 'the body'}: {first['msg']}") from None

@@ -255,6 +255,6 @@ def test_without_pyarrow_the_service_serves_all_but_arrow(thermometer: Path, tmp
         unacceptable = post(running, '{"fahrenheit":[50]}', JSON, ARROW)
         assert unacceptable.status_code == 406
         for response in (refused, unacceptable):
-            assert "calibrant[arrow]" in response.json()["detail"]
+            assert "--editable '.[arrow]'" in response.json()["detail"]
         for accept in (f"{ARROW}, {CSV};q=0.9, */*;q=0.1", f"{ARROW}, {CSV}"):
             assert lines(post(running, '{"fahrenheit":[50]}', JSON, accept))[1].startswith("50.0,")

@@ -75,6 +75,39 @@ def test_a_prediction_by_hand(browser: Browser, service: Running) -> None:
     browser.until_text("#swagger-ui", "/predict")
 
 
+@pytest.mark.parametrize("typed", ["5,5", "1,000", "1.000,5", "50,68,212", "50.0,212"])
+def test_a_comma_between_two_digits_is_not_guessed_at(browser: Browser, service: Running, typed: str) -> None:
+    """A comma that could be a decimal mark or could separate two values gets a question, and no prediction."""
+    browser.chrome.get(service.url)
+    browser.until_text("#models", "ready")
+    browser.find("#features textarea").send_keys(typed, Keys.TAB, Keys.ENTER)
+    browser.until_text("#problem", f"fahrenheit: {typed} may be one number or several")
+    assert browser.chrome.find_elements(By.CSS_SELECTOR, "#predictions table") == []
+
+
+@pytest.mark.parametrize("typed", ["50, 68", "50 68", "50; 68", "50;68", "50 ,68", "50,  68,"])
+def test_what_separates_values_beyond_doubt_is_taken(browser: Browser, service: Running, typed: str) -> None:
+    """Blanks, semicolons, and commas beside a blank separate values."""
+    browser.chrome.get(service.url)
+    browser.until_text("#models", "ready")
+    browser.find("#features textarea").send_keys(typed, Keys.TAB, Keys.ENTER)
+    browser.until_text("#predictions", "seen in training")
+    assert len(browser.chrome.find_elements(By.CSS_SELECTOR, "#predictions tbody tr")) == 2
+
+
+def test_an_error_is_where_a_person_looks(browser: Browser, service: Running) -> None:
+    """On a small window the error is scrolled into view."""
+    browser.chrome.set_window_size(360, 640)
+    browser.chrome.get(service.url)
+    browser.until_text("#models", "ready")
+    browser.find("#features textarea").send_keys("hot", Keys.TAB, Keys.ENTER)
+    browser.until_text("#problem", "hot is not a number")
+    box = "document.getElementById('problem').getBoundingClientRect()"
+    line = f"return [{box}.top, {box}.bottom, innerHeight]"
+    top, bottom, height = browser.chrome.execute_script(line)
+    assert 0 <= top < bottom <= height
+
+
 def test_a_model_of_several_columns(browser: Browser, both: Running) -> None:
     """Each feature has an input of its own; a wrong table's problem is the service's own words."""
     browser.chrome.get(both.url)

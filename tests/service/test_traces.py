@@ -165,7 +165,7 @@ def test_without_the_extra_the_start_fails_and_names_it() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: traces: ")
-    assert "calibrant[traces]" in done.stderr
+    assert "--editable '.[traces]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -14,6 +14,7 @@ from selenium.webdriver.common.by import By
 import left_out
 from browsing import browsing, needs_chromium
 from service import artifact
+from service.artifact import needed
 from training.fit import THERMOMETER
 
 Command = Callable[..., tuple[int, str, str]]
@@ -132,7 +133,7 @@ def test_without_what_draws_the_extra_is_named_first(
     for flags, what in ((["fit", "--report"], "--report"), (["report", "thermometer", 1], "report")):
         status, out, error = command(*flags, "--artifacts", tmp_path)
         assert (status, out) == (2, "")
-        assert error == f"error: {what} needs the extra: pip install 'calibrant[plots]'\n"
+        assert error == f"error: {needed(what, 'plots')}\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import torch
 
+from service.artifact import needed
 from training.grid import linearity
 
 Command = Callable[..., tuple[int, str, str]]
@@ -129,4 +130,4 @@ def test_without_what_draws_the_extra_is_named_first(
     monkeypatch.setattr("training.svg.util.find_spec", lambda name: None)
     status, out, error = command("sweep", "--out", tmp_path / "sweep")
     assert (status, out) == (2, "")
-    assert error == "error: sweep needs the extra: pip install 'calibrant[plots]'\n"
+    assert error == f"error: {needed('sweep', 'plots')}\n"

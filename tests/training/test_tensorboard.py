@@ -8,6 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from service.artifact import needed
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -36,7 +38,7 @@ def test_without_tensorboard_the_extra_is_named_before_training(
     monkeypatch.setattr("training.tensorboard.util.find_spec", lambda name: None)
     status, out, error = command("fit", "--tensorboard", tmp_path / "logs", "--artifacts", tmp_path)
     assert (status, out) == (2, "")
-    assert error == "error: --tensorboard needs the extra: pip install 'calibrant[tensorboard]'\n"
+    assert error == f"error: {needed('--tensorboard', 'tensorboard')}\n"
     assert list(tmp_path.iterdir()) == []
 
 
