@@ -12,7 +12,7 @@ from soak.judge import judged
 
 # Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
 TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups")
-ALONE = ("overload", "hostile", "memory")
+ALONE = ("overload", "large_bodies", "hostile", "memory")
 CASES = (*TOGETHER, *ALONE)
 
 

@@ -5,6 +5,7 @@ once.
 """
 
 import asyncio
+import json
 import re
 import sys
 from collections.abc import Callable, Coroutine
@@ -51,9 +52,14 @@ def leaks(planted: "Planted", _: int, answer: bytes) -> Message:
     return answer
 
 
+def reads_first(_: "Planted", __: int, answer: bytes) -> Message:
+    """As it came: see `Planted._pass_on`."""
+    return answer
+
+
 FAULTS: dict[str, Fault] = {
     "none": none, "drops": drops, "other-version": other_version, "wrong-values": wrong_values,
-    "no-retry-after": no_retry_after, "leaks": leaks, "one-at-a-time": none,
+    "reads-first": reads_first, "no-retry-after": no_retry_after, "leaks": leaks, "one-at-a-time": none,
 }  # fmt: skip
 
 
@@ -81,7 +87,10 @@ class Planted:
         service_reader, service_writer = await asyncio.open_connection(*self._upstream, limit=_LIMIT)
         try:
             while True:
-                service_writer.write(b"".join(await read_message(reader)))
+                asked, sent = await read_message(reader)
+                if self._fault is reads_first and sent:
+                    json.loads(sent)
+                service_writer.write(asked + sent)
                 head, body = await read_message(service_reader)
                 self._numbered += 1
                 answer = self._fault(self, self._numbered, head + body)
