@@ -54,6 +54,7 @@ def leaks(planted: "Planted", _: int, answer: bytes) -> Message:
 FAULTS: dict[str, Fault] = {
     "none": none, "drops": drops, "other-version": other_version, "wrong-values": wrong_values,
     "no-retry-after": no_retry_after, "leaks": leaks, "one-at-a-time": none,
+    "loses-bodies": none,
 }  # fmt: skip
 
 
@@ -65,6 +66,7 @@ class Planted:
         self._fault = FAULTS[fault]
         self._upstream = address(upstream)
         self._numbered = 0
+        self._loses_bodies = fault == "loses-bodies"
         self._turn = asyncio.Semaphore(1 if fault == "one-at-a-time" else 1_000_000)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +83,7 @@ class Planted:
         service_reader, service_writer = await asyncio.open_connection(*self._upstream, limit=_LIMIT)
         try:
             while True:
-                service_writer.write(b"".join(await read_message(reader)))
+                service_writer.write(await self._request(reader))
                 head, body = await read_message(service_reader)
                 self._numbered += 1
                 answer = self._fault(self, self._numbered, head + body)
@@ -93,6 +95,16 @@ class Planted:
                     return
         finally:
             service_writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader) -> bytes:
+        """The next one; with that fault, without what follows an offer of another protocol."""
+        if not self._loses_bodies:
+            return b"".join(await read_message(reader))
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)\r\n", head)
+        if b"\nupgrade:" in head.lower() or length is None:
+            return head.replace(length[0], b"") if length else head
+        return head + await reader.readexactly(int(length[1]))
 
 
 async def _serve(fault: str, upstream: str) -> None:
