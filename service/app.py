@@ -120,6 +120,7 @@ def _fastapi(lifespan: Lifespan[FastAPI], traces: "Traces | None") -> FastAPI:
     app = FastAPI(
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to an address made from what a client says that the host is called
         title="calibrant",
         version=_version(),
         description=_DESCRIPTION,

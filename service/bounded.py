@@ -8,32 +8,30 @@ import asyncio
 from time import perf_counter
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service import request_id
+from service import head, request_id
 from service.door import OTHER, Door, Reply
+from service.http1 import Http1Connection
 from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
 
 
-class BoundedConnection(HttpToolsProtocol):
+class BoundedConnection(Http1Connection):
     """What uvicorn does, within the settings' bounds."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own, passed on as they are
         super().__init__(*arguments, **options)
         self._door = cast("Door", self.app)
         self._settings = self._door.settings
-        # Of uvicorn's parser: where in a request it is, and how many bytes have told it nothing yet.
-        self._in_message = False
-        self._in_head = False
+        # How many bytes have told uvicorn's parser nothing yet.
         self._idle_bytes = 0
         self._fed_bytes = 0
-        self._running: RequestResponseCycle | None = None
-        self._refusal: Problem | None = None
         # Of the clock.
         self._since = 0.0
         self._waits_for_first = True
         self._watch: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
         # uvicorn's own headers, which it makes anew each second, and their lines.
         self._headers: list[tuple[bytes, bytes]] = []
         self._common = b""
@@ -49,35 +47,30 @@ class BoundedConnection(HttpToolsProtocol):
     # What uvicorn's parser finds
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Read what came, within the limit of a head."""
         self._idle_bytes += len(data)
         self._fed_bytes = self._idle_bytes
         super().data_received(data)
         # A header or a trailer without an end is kept by the parser: nothing that it calls would notice.
-        if self._idle_bytes > self._settings.max_head_bytes and not self.transport.is_closing():
+        if self._in_message and self._idle_bytes > self._settings.max_head_bytes:
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        """A request begins; its head has to arrive in time."""
+        """Start the clock of a head."""
         super().on_message_begin()
-        self._in_message = self._in_head = True
         self._waits_for_first = False
         self._idle_bytes = 0
         self._since = self.loop.time()
 
-    def on_headers_complete(self) -> None:
-        """Its head is whole: refuse it, or let uvicorn go on."""
+    def _check_head(self) -> None:
         if self._head_is_too_large():
-            self._refusal = HeadTooLarge(self._settings.max_head_bytes)
-            raise self._refusal
-        if self.parser.get_http_version() not in {"1.0", "1.1"}:
-            self._refusal = NotParseable("this is no HTTP/1 request")
-            raise self._refusal
-        self._in_head = False
+            raise HeadTooLarge(self._settings.max_head_bytes)
+        super()._check_head()
+
+    def _take_head(self) -> None:
         self._idle_bytes = 0
         self._since = self.loop.time()
-        super().on_headers_complete()
-        self.headers = []  # what follows a chunked body is no header of this request
+        super()._take_head()
 
     def _head_is_too_large(self) -> bool:
         limit = self._settings.max_head_bytes
@@ -91,20 +84,15 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """It has arrived."""
-        self._in_message = False
         self._idle_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Uvicorn has answered; what could not be read behind that request is refused now."""
+        """Refuse what could not be read behind the request that uvicorn has just answered, or go on."""
         self._since = self.loop.time()
         super().on_response_complete()
         if self._refusal is not None and not self.pipeline:
             self._refuse(self._refusal)
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
 
     # The clock
 
@@ -115,43 +103,51 @@ class BoundedConnection(HttpToolsProtocol):
         self._watch = self.loop.call_later(self._settings.head_timeout_seconds, self._check_time)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """Stop the clocks."""
+        self._give_unread()
         for timer in (self._watch, self._unread):
             if timer is not None:
                 timer.cancel()
-        # uvicorn tells the last of several pipelined requests only, and the others would write to nobody.
-        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
-            if cycle is not None:
-                cycle.disconnected = True
-                cycle.message_event.set()
-        self.pipeline.clear()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The client takes its answer slower than it is written; it has to take it in time."""
         super().pause_writing()
+        self._hold_unread()
         self._unread = self.loop.call_later(self._settings.answer_timeout_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """It has taken nearly all of it."""
         super().resume_writing()
+        self._give_unread()
         if self._unread is not None:
             self._unread.cancel()
+
+    def _hold_unread(self) -> None:
+        """Count what the client has not taken yet, as long as that is much."""
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._door.budget.hold(self._unread_bytes)
+
+    def _give_unread(self) -> None:
+        self._door.budget.give(self._unread_bytes)
+        self._unread_bytes = 0
 
     def _check_time(self) -> None:
         """Close a connection on which a request does not arrive in time, or on which none comes any more."""
         settings = self._settings
-        pause = min(settings.head_timeout_seconds, settings.body_timeout_seconds)
+        next_time = min(settings.head_timeout_seconds, settings.body_timeout_seconds)
+        if self._receives() or not self._answers():
+            left = self._since + self._limit() - self.loop.time()
+            if left > 0:
+                next_time = min(left, next_time)
+            elif self._receives():
+                self._refuse_in_turn(ReceiveTimeout(self._limit()))
+            else:
+                self.transport.close()
         if self.transport.is_closing():  # once its client has taken the last answer, should it ever do so
             self._watch = self.loop.call_later(settings.answer_timeout_seconds, self.transport.abort)
-        elif self._answers() and not self._receives():
-            self._watch = self.loop.call_later(pause, self._check_time)
-        elif (left := self._since + self._limit() - self.loop.time()) > 0:
-            self._watch = self.loop.call_later(min(left, pause), self._check_time)
-        elif self._receives():
-            self._refuse_in_turn(ReceiveTimeout(self._limit()))
         else:
-            self.transport.close()
+            self._watch = self.loop.call_later(next_time, self._check_time)
 
     def _limit(self) -> float:
         """How many seconds the connection may stay as it is."""
@@ -166,7 +162,7 @@ class BoundedConnection(HttpToolsProtocol):
         """What cannot be read gets a problem."""
         limit = self._settings.max_head_bytes
         too_large = self._idle_bytes > limit
-        self._refuse_in_turn(HeadTooLarge(limit) if too_large else NotParseable(f"this is no HTTP request: {msg}"))
+        self._refuse_in_turn(HeadTooLarge(limit) if too_large else NotParseable(f"the request is not HTTP/1.1: {msg}"))
 
     def _refuse_in_turn(self, problem: Problem) -> None:
         """Refuse now, or when an earlier request has its answer; what was found first is what is said."""
@@ -184,14 +180,18 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
         elif not self.transport.is_closing():
             waited = self.loop.time() - self._since
-            reply = self._door.reply(OTHER, None, problem, request_id.make(), perf_counter() - waited)
-            self._write(reply, close=True)
+            target = self.url if self._in_message else b""
+            reply = self._door.reply(
+                OTHER, None, problem, request_id.make(), perf_counter() - waited, head.path(target)
+            )
+            self._write(reply, close=True, bodiless=bool(target) and self.parser.get_method() == b"HEAD")
 
-    def _write(self, reply: Reply, *, close: bool) -> None:
+    def _write(self, reply: Reply, *, close: bool, bodiless: bool = False) -> None:
         end = b"connection: close\r\n\r\n" if close else b"\r\n"
         if self.server_state.default_headers is not self._headers:
             self._headers = self.server_state.default_headers
             self._common = b"".join([b"%b: %b\r\n" % header for header in self._headers])
-        self.transport.write(b"".join((STATUS_LINE[reply.status], self._common, reply.head(), end, reply.body)))
+        body = b"" if bodiless else reply.body
+        self.transport.write(b"".join((STATUS_LINE[reply.status], self._common, reply.head(), end, body)))
         if close:
             self.transport.close()

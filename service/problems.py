@@ -9,6 +9,7 @@ Problem
 ├── ReceiveTimeout    408  the request did not arrive in time
 ├── TooLarge          413  more bytes or rows than a limit allows
 ├── UnsupportedMedia  415  a Content-Type that cannot be read
+├── ExpectationFailed 417  an Expect that nobody can meet
 ├── WrongValues       422  parseable, and wrong; `faults` say where
 ├── HeadTooLarge      431  more bytes of headers than the limit allows
 ├── Failed            500  a fault of the service; never of what a client sent
@@ -131,6 +132,16 @@ class UnsupportedMedia(Problem):
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     kind = "unsupported-media-type"
+
+
+class ExpectationFailed(Problem):
+    """The Expect header asks for something else than `100-continue`."""
+
+    status = HTTPStatus.EXPECTATION_FAILED
+    kind = "expectation-failed"
+
+    def __init__(self) -> None:
+        super().__init__("the Expect header is not `100-continue`; send that, or no Expect header")
 
 
 class WrongValues(Problem):

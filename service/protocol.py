@@ -56,6 +56,9 @@ class Connection(BoundedConnection):
     def _answers(self) -> bool:
         return self._entry is not None or super()._answers()
 
+    def _owes(self) -> bool:
+        return self._entry is not None or super()._owes()
+
     # The plain path
 
     def data_received(self, data: bytes) -> None:
@@ -165,6 +168,7 @@ class Connection(BoundedConnection):
         self.server_state.total_requests += 1
         self._since = self.loop.time()
         self._take_held()
+        self._close_if_done()
 
     def _take_held(self) -> None:
         if self._held and not self.transport.is_closing():
@@ -179,10 +183,10 @@ class Connection(BoundedConnection):
         super().data_received(data)
         self._candidate = None
 
-    def on_headers_complete(self) -> None:
-        """A head is whole: let uvicorn go on, and learn it."""
+    def _take_head(self) -> None:
+        """Let uvicorn go on with a good head, and learn it."""
         candidate, self._candidate = self._candidate, None
-        super().on_headers_complete()
+        super()._take_head()
         if self._stopping:
             self.cycle.keep_alive = False
         if candidate is not None:

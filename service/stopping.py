@@ -3,7 +3,10 @@
 uvicorn takes no new connection, answers what it has taken within a limit, and ends by the signal.
 """
 
+import asyncio
 import signal
+import socket
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import cast
@@ -17,6 +20,16 @@ class Server(uvicorn.Server):
     """uvicorn's server with a lame-duck time; every other signal, and a second one, ends that time at once."""
 
     _stops_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; a client that does not get to the end of TLS's greetings has as long as for a request's head."""
+        if self.config.ssl:
+            seconds = cast("Door", self.config.loaded_app).settings.head_timeout_seconds
+            loop = asyncio.get_running_loop()
+            limits = {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": seconds}
+            # uvicorn passes no limits on, and the loop's own are a minute and half of one.
+            loop.create_server = partial(loop.create_server, **limits)  # type: ignore[method-assign]
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop."""

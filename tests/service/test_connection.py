@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -355,3 +356,37 @@ def test_who_does_not_read_the_answer_is_hung_up_on(thermometer: Path, head: byt
             connection.sendall(head % len(rows) + rows)
             assert is_established(connection)
             running.until(lambda _: not is_established(connection))
+
+
+GONE = 6000
+# A quarter of what as many connections took that kept their timer after a reset.
+KEPT_KIB = GONE // 2
+
+
+@HEADS
+def test_who_has_gone_leaves_nothing(thermometer: Path, head: bytes) -> None:
+    """Thousands of connections that are reset after their answer, or before it, take no memory with them."""
+    with serving(thermometer) as running:
+        running.until_ready()
+        teach(running)
+        leave(running, head, GONE // 3)  # what an allocator takes once, it takes now
+        before = resident_kib(running)
+        leave(running, head, GONE)
+        assert resident_kib(running) < before + KEPT_KIB
+
+
+def leave(service: Running, head: bytes, count: int) -> None:
+    """Ask, and reset the connection; every fourth time without waiting for the answer."""
+    for number in range(count):
+        with connected(service) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(head % len(GOOD) + GOOD)
+            if number % 4:
+                assert receive(connection).startswith(b"HTTP/1.1 200")
+
+
+def resident_kib(service: Running) -> int:
+    """How much memory the service holds."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{service.process.pid}/status").read_text())
+    assert found is not None
+    return int(found[1])

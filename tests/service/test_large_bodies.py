@@ -219,6 +219,17 @@ def test_a_chunked_body_is_counted_as_it_comes(bounded: Running) -> None:
     first.close()
 
 
+def test_unread_answers_are_counted(bounded: Running) -> None:
+    """What clients do not take of their answers leaves less room for bodies, until they take it or are gone."""
+    rows = b'{"fahrenheit":[' + b"1," * 400_000 + b"1]}"
+    readers = [connected(bounded, head(len(rows)) + rows) for _ in range(2)]
+    refused = JSON | {"x-request-timeout-ms": "100"}
+    bounded.until(lambda client: client.post("/predict", content=table(100_000), headers=refused).status_code == 503)
+    for reader in readers:
+        reader.close()
+    bounded.until(lambda client: client.post("/predict", content=table(900_000), headers=JSON).status_code == 200)
+
+
 def test_uploads_count_as_requests(bounded: Running) -> None:
     """Half-sent bodies of requests whose head is known are at work as others are: the fifth is refused at once."""
     known = head(30_000)

@@ -1,14 +1,18 @@
 """HTTPS: under both doors, from several processes, nothing older than TLS 1.2, clear words where it cannot start."""
 
+import contextlib
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from raw import GOOD, post
 from running import serving
 from service.__main__ import main
 
@@ -77,6 +81,93 @@ def handshake(host: str, port: int, version: ssl.TLSVersion) -> str | None:
                 return secured.version()
         except ssl.SSLError:
             return None
+
+
+HEAD_SECONDS = 1
+
+
+def test_who_does_not_finish_the_handshake_is_hung_up_on(thermometer: Path, certificate: tuple[Path, Path]) -> None:
+    """Silence, half a hello, one that trickles, and plain bytes all end within the time for a head."""
+    limits = ["--head-timeout-seconds", str(HEAD_SECONDS), "--shutdown-timeout-seconds", "5"]
+    with serving(thermometer, *flags(certificate), *limits, trusted=certificate[0]) as running:
+        running.until_ready()
+        host, port = running.url.removeprefix("https://").split(":")
+        hello = client_hello()
+        for first, pause in (
+            (b"", 0.0),
+            (hello[:3], 0.0),
+            (hello[:-1], 0.0),
+            (hello, 0.1),
+            (b"GET / HTTP/1.1\r\n\r\n", 0.0),
+        ):
+            started = time.monotonic()
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                dripped(connection, first, pause)
+            assert time.monotonic() - started < HEAD_SECONDS + 1
+        assert running.client.get("/livez").status_code == 200
+
+
+def client_hello() -> bytes:
+    """Return the first bytes of a client, as OpenSSL makes them."""
+    sent = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent).do_handshake()
+    return sent.read()
+
+
+def dripped(connection: socket.socket, data: bytes, pause: float) -> None:
+    """Send it, a byte at a time where there is a pause, and wait until the service closes."""
+    with contextlib.suppress(ConnectionError):
+        for byte in data if pause else ():
+            connection.sendall(bytes([byte]))
+            connection.settimeout(pause)
+            with contextlib.suppress(TimeoutError):
+                assert connection.recv(65536) == b""
+                return
+        connection.settimeout(10)
+        connection.sendall(b"" if pause else data)
+        while connection.recv(65536):
+            pass
+
+
+def test_who_does_not_finish_the_handshake_holds_up_no_end(thermometer: Path, certificate: tuple[Path, Path]) -> None:
+    """A service stops in good time although a client has never said hello."""
+    with serving(
+        thermometer, *flags(certificate), "--shutdown-timeout-seconds", "1", trusted=certificate[0]
+    ) as running:
+        running.until_ready()
+        host, port = running.url.removeprefix("https://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10):
+            assert running.client.get("/livez").status_code == 200
+            running.client.close()
+            running.process.terminate()
+            assert running.process.wait(8) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("more", [(), ("x-unknown: 1",)], ids=["plain", "with a header"])
+def test_a_client_that_ends_tls_is_hung_up_on(
+    thermometer: Path, certificate: tuple[Path, Path], more: tuple[str, ...]
+) -> None:
+    """TLS has no half of a connection here: after a client's close_notify the service closes, and serves on."""
+    with serving(thermometer, *flags(certificate), "--max-wait-ms", "300", trusted=certificate[0]) as running:
+        running.until_ready()
+        host, port = running.url.removeprefix("https://").split(":")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = socket.create_connection((host, int(port)), timeout=10)
+        with connection, context.wrap_socket(connection) as secured:
+            for _ in range(2):
+                secured.sendall(post(GOOD, *more))
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += secured.recv(1000)
+                assert answer.startswith(b"HTTP/1.1 200")
+            secured.sendall(post(GOOD, *more))
+            with contextlib.suppress(OSError):  # the service's own close_notify may come behind an answer
+                secured.unwrap()
+        assert running.client.post("/predict", content=GOOD, headers={"content-type": "application/json"}).is_success
 
 
 def test_what_cannot_be_used_ends_with_status_2(

@@ -52,14 +52,10 @@ def leaks(planted: "Planted", _: int, answer: bytes) -> Message:
     return answer
 
 
-def reads_first(_: "Planted", __: int, answer: bytes) -> Message:
-    """As it came: see `Planted._pass_on`."""
-    return answer
-
-
 FAULTS: dict[str, Fault] = {
     "none": none, "drops": drops, "other-version": other_version, "wrong-values": wrong_values,
-    "reads-first": reads_first, "no-retry-after": no_retry_after, "leaks": leaks, "one-at-a-time": none,
+    "reads-first": none, "no-retry-after": no_retry_after, "leaks": leaks, "one-at-a-time": none,
+    "loses-bodies": none,
 }  # fmt: skip
 
 
@@ -71,6 +67,8 @@ class Planted:
         self._fault = FAULTS[fault]
         self._upstream = address(upstream)
         self._numbered = 0
+        self._loses_bodies = fault == "loses-bodies"
+        self._reads_first = fault == "reads-first"
         self._turn = asyncio.Semaphore(1 if fault == "one-at-a-time" else 1_000_000)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,10 +85,7 @@ class Planted:
         service_reader, service_writer = await asyncio.open_connection(*self._upstream, limit=_LIMIT)
         try:
             while True:
-                asked, sent = await read_message(reader)
-                if self._fault is reads_first and sent:
-                    json.loads(sent)
-                service_writer.write(asked + sent)
+                service_writer.write(await self._request(reader))
                 head, body = await read_message(service_reader)
                 self._numbered += 1
                 answer = self._fault(self, self._numbered, head + body)
@@ -102,6 +97,19 @@ class Planted:
                     return
         finally:
             service_writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader) -> bytes:
+        """The next one; with one fault read as JSON at once, with another without what follows an offer."""
+        if not self._loses_bodies:
+            head, body = await read_message(reader)
+            if self._reads_first and body:
+                json.loads(body)
+            return head + body
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)\r\n", head)
+        if b"\nupgrade:" in head.lower() or length is None:
+            return head.replace(length[0], b"") if length else head
+        return head + await reader.readexactly(int(length[1]))
 
 
 async def _serve(fault: str, upstream: str) -> None:
