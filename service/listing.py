@@ -98,7 +98,7 @@ class Folder:
         if len(numbers) > _MOST_VERSIONS:
             # The lowest one says which columns a version has to have.
             numbers = [numbers[0], *numbers[1 - _MOST_VERSIONS :]]
-            warnings = (f"{path.name}: has {len(found)} versions; only {_MOST_VERSIONS} of them are looked at",)
+            warnings = (f"there are {len(found)} versions, and only {_MOST_VERSIONS} of them are looked at",)
         versions = {number: _identity(path / str(number)) for number in numbers}
         return Listing(path, place, versions, labels(path), warnings=warnings)
 
@@ -120,7 +120,10 @@ class Folder:
 
 
 def _kept(before: Listing | None, fault: str) -> Listing | str:
-    return replace(before, warnings=(f"{fault}; what was known of it before is kept",)) if before else fault
+    if before is None:
+        return fault
+    fault = fault.removeprefix(f"{before.path.name}: ")
+    return replace(before, warnings=(f"its folder: {fault}; what was known of it before is kept",))
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

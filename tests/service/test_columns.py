@@ -84,8 +84,10 @@ def test_a_restart_agrees(tmp_path: Path) -> None:
     given = ["--data", "training/data/thermometer.csv", "--model", "thermometer", "--artifacts", str(artifacts)]
     assert train(["evaluate", *given]) == 0
     with serving(artifacts, "--workers", "2", *QUICK) as running:
-        running.until(lambda _: all(httpx.get(f"{running.url}/readyz").status_code == 200 for _ in range(20)))
-        models = [httpx.get(f"{running.url}/models/thermometer").json() for _ in range(20)]
+        running.until(
+            lambda _: all(httpx.get(f"{running.url}/readyz", timeout=30).status_code == 200 for _ in range(20)), 60
+        )
+        models = [httpx.get(f"{running.url}/models/thermometer", timeout=30).json() for _ in range(20)]
         assert {model["default_version"] for model in models} == {"2"}
 
 
