@@ -127,14 +127,15 @@ def _make_default(artifacts: Path, model: str) -> None:
 
 
 def _replace_in(folder: Path, name: str, content: bytes) -> None:
-    if os.path.lexists(folder) and not folder.is_dir():
+    if not os.path.lexists(folder):
+        folder.mkdir()
+        _sync(folder.parent)
+    if not folder.is_dir():
         raise InvalidInputError(f"{folder}: is not a folder: remove it")
-    folder.mkdir(exist_ok=True)
     path = folder / name
     if path.is_dir() and not path.is_symlink():
         path.rmdir()  # a file cannot be renamed to a folder; raises OSError where it holds something
     _replace(path, content)
-    _sync(folder.parent)
 
 
 def _remove(path: Path) -> None:

@@ -68,7 +68,7 @@ def _default(directory: Path, numbers: Sequence[int]) -> int | None:
         with suppress(artifact.ArtifactError):
             if lowest and artifact.read(directory / str(number)).manifest.has_columns_of(lowest[1]):
                 return number
-    return None
+    return max(numbers, default=None)  # to read this one will say why it does not load
 
 
 def _versions(directory: Path) -> list[int]:

@@ -38,7 +38,7 @@ for _ in range(times):
     child = os.fork()
     while not child:
         publish(artifacts, "thermometer", contents)
-    time.sleep(random.uniform(0, 0.15))
+    time.sleep(random.uniform(0, 0.5))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
