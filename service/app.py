@@ -72,7 +72,7 @@ def create_app(
     `snapshot` is this worker's file where there are several. Raises ValueError for a device that is not there.
     """
     device = resolve_device(settings.device)
-    store = Store(settings, device, public_key)
+    store = Store(settings, device, public_key, snapshot)
     resolver = Resolver(store, settings.default_model)
     metrics, request_log = Metrics(), RequestLog()
     scrape = Scrape(metrics, store, resolver, (_version(), device.type), snapshot)

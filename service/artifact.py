@@ -5,14 +5,11 @@ imports this module alone, so that writer and reader keep one contract.
 
     <artifacts>/<model>/<version>/      immutable; versions are integers counting from 1
         manifest.json  network.pt  report.json  report.html  *.svg  manifest.sig
-    <artifacts>/<model>/labels/<label>  a file that holds a version's number
-    <artifacts>/default_model.txt       the name of the model that was published first
+    <artifacts>/<model>/...             labels, digests and the default model's name: see `service.layout`
 """
 
 import hashlib
 import io
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard, cast
@@ -23,8 +20,19 @@ from service.archive import members
 from service.archive.error import ArchiveError
 from service.directory import ArtifactError, Directory
 from service.extras import needed
+from service.layout import (
+    DEFAULT_LABEL,
+    DEFAULT_MODEL,
+    DIGESTS,
+    LABELS,
+    Labels,
+    check_as_published,
+    default_model,
+    is_name,
+    labels,
+    versions,
+)
 from service.manifest import (
-    NAME,
     NETWORK,
     REPORT,
     Bounds,
@@ -44,20 +52,16 @@ from service.signing import PublicKey, read_public_key
 
 # What is handed on, so that training needs no other module than this.
 __all__ = [
-    "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column", "Data", "File", "Golden", "Interval", "Losses",
-    "Manifest", "Parameter", "PublicKey", "Report", "Training", "needed", "read_public_key",
+    "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column",
+    "Data", "File", "Golden", "Interval", "Labels", "Losses", "Manifest", "Parameter", "PublicKey", "Report",
+    "Training", "default_model", "is_name", "labels", "needed", "read_public_key", "versions",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
-LABELS = "labels"
-DEFAULT_LABEL = "champion"
-DEFAULT_MODEL = "default_model.txt"
 
 MANIFEST_MAX_BYTES = 16 * 2**20
 SIGNATURE_BYTES = 64
-
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +93,13 @@ def describe(content: bytes) -> File:
     return File(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
-def is_name(text: str) -> bool:
-    """Whether `text` can name a model or a label: lower-case letters, digits, ``_`` and ``-``, at most 64."""
-    return re.fullmatch(NAME, text) is not None
-
-
-def versions(model: Path) -> list[int]:
-    """The version numbers under a model's directory, ascending; whatever is not named by a number is passed over."""
-    return sorted(int(entry.name) for entry in os.scandir(model) if _VERSION.fullmatch(entry.name))
-
-
-def labels(model: Path) -> dict[str, int]:
-    """The labels of a model; a file that holds no version number is passed over, as it may be half-written."""
-    found = {}
-    if (folder := model / LABELS).is_dir():
-        for path in sorted(folder.iterdir()):
-            if is_name(path.name) and _VERSION.fullmatch(text := path.read_text("ascii", "replace").strip()):
-                found[path.name] = int(text)
-    return found
-
-
-def default_model(artifacts: Path) -> str | None:
-    """The model that answers where none is named: the first that was published, so that another one changes nothing."""
-    try:
-        name = (artifacts / DEFAULT_MODEL).read_text("ascii", "replace").strip()
-    except FileNotFoundError:
-        return None
-    return name if is_name(name) else None
+def check_same(directory: Path, digest: str, manifest: Manifest) -> None:
+    """Raise ArtifactError where a directory does not hold what was read from it: that manifest, and what it lists."""
+    with Directory(directory) as opened:
+        if describe(opened.read(MANIFEST, MANIFEST_MAX_BYTES)).sha256 != digest:
+            raise ArtifactError(f"{MANIFEST}: is another one")
+        for name, entry in manifest.files.items():
+            _read_as_described(opened, name, entry)
 
 
 def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
@@ -129,6 +113,7 @@ def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
         if public_key:
             _check_signature(opened, written, public_key)
         manifest = parse(Manifest, written, MANIFEST)
+        check_as_published(directory, written)
         contents = {name: _read_as_described(opened, name, entry) for name, entry in manifest.files.items()}
     if manifest.model != directory.parent.name:
         raise ArtifactError(f"{MANIFEST}: is of model {manifest.model!r}, and lies under {directory.parent.name!r}")
@@ -149,9 +134,9 @@ def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) 
 
 
 def _read_as_described(opened: Directory, name: str, entry: File) -> bytes:
-    content = opened.read(name)
-    if len(content) != entry.size:
-        raise ArtifactError(f"{name}: has {len(content)} bytes, the manifest says {entry.size}")
+    if (size := opened.size(name)) != entry.size:
+        raise ArtifactError(f"{name}: has {size} bytes, the manifest says {entry.size}")
+    content = opened.read(name, entry.size)
     if describe(content) != entry:
         raise ArtifactError(f"{name}: its sha256 is not the manifest's")
     return content

@@ -39,6 +39,8 @@ _FAMILIES = (
     _Family("queue_rows", "gauge", "Rows that wait or run now.", _VERSION),
     _Family("queue_limit_rows", "gauge", "Most rows that may wait or run.", _VERSION),
     _Family("version_state", "gauge", "Workers in which a version is in this state.", (*_VERSION, "state")),
+    _Family("version_differs", "gauge", "Workers in which a version serves whose files have changed.", _VERSION),
+    _Family("warnings", "gauge", "Warnings about a model's folder, or without a name the whole one.", ("model",)),
     _Family("swaps", "counter", "Times that another version became a model's default.", ("model",)),
     _Family("failed_loads", "counter", "Versions that were found and did not go live.", ("model",)),
     _Family("workers", "gauge", "Processes that serve."),

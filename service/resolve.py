@@ -22,6 +22,8 @@ class Resolver:
         """The model by that name, or the default model; raises NotFound, or Unavailable where there is none at all."""
         catalog = self._store.catalog
         name = name or self._default_model or catalog.default
+        if name is None and catalog.models and catalog.default_lost:
+            raise Unavailable(f"the default model is not known: {catalog.notes[-1]}", retry_after=RETRY_SECONDS)
         if name is None and catalog.models:
             names = ", ".join(catalog.models)
             raise NotFound(f"there are several models ({names}): name one in the path, or set default_model")
@@ -40,6 +42,8 @@ class Resolver:
                 raise Unavailable(_why_no_default(model), retry_after=RETRY_SECONDS)
             return model.default
         version = model.find(reference)
+        if version is None and reference in model.lost:
+            raise Unavailable(f"{model.name}: {model.damage(reference)}", retry_after=RETRY_SECONDS)
         if version is None:
             raise NotFound(
                 f"{model.name} has no such version or label; its versions are {', '.join(map(str, model.versions))}"
@@ -63,10 +67,11 @@ class Resolver:
         """
         if self.stopping:
             raise Unavailable("the service is stopping", retry_after=RETRY_SECONDS)
-        if self._default_model or self._store.catalog.default or not self._store.catalog.models:
+        catalog = self._store.catalog
+        if self._default_model or catalog.default or catalog.default_lost or not catalog.models:
             self.served()
         else:
-            for name in self._store.catalog.models:
+            for name in catalog.models:
                 self.served(name)
 
     def is_ready(self) -> bool:
@@ -88,6 +93,8 @@ class Resolver:
 
 
 def _why_no_default(model: Model) -> str:
+    if DEFAULT_LABEL in model.lost:
+        return f"{model.name} has no default version: {model.damage(DEFAULT_LABEL)}"
     reasons = [f"version {version.number}: {version.reason or version.state}" for version in model.versions.values()]
     label = f"; {DEFAULT_LABEL} is version {model.labels[DEFAULT_LABEL]}" if DEFAULT_LABEL in model.labels else ""
     return f"no version of {model.name} is ready ({'; '.join(reasons) or 'it has none'}{label})"

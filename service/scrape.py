@@ -66,10 +66,14 @@ class Scrape:
         now = Counts()
         now.add(("workers",), 1)
         now.add(("ready_workers",), self._resolver.is_ready())
+        now.add(("warnings", ""), len(self._store.catalog.notes))
+        for name, model in self._store.catalog.models.items():
+            now.add(("warnings", name), len(model.warnings()))
         for version in self._versions():
             of = (version.model, str(version.number))
             now.add(("version_state", *of, version.state), 1)
             if version.served:
+                now.add(("version_differs", *of), version.differs)
                 engines = version.served.engines
                 now.add(("queue_rows", *of), sum(engine.queued_rows for engine in engines))
                 now.add(("queue_limit_rows", *of), sum(engine.max_queue_rows for engine in engines))

@@ -5,26 +5,22 @@ holds a version keeps it until its last request is answered.
 """
 
 import logging
-import os
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from service import artifact
-from service.catalog import Catalog, Identity, Model, Version
-from service.cost import Cost
-from service.engine import Engine, Run
-from service.predictor import Predictor
-from service.served import Served
+from service.artifact import DEFAULT_MODEL, ArtifactError
+from service.catalog import Catalog, Model, Version
+from service.listing import Folder, Listing, Seen
+from service.loading import Loader
 from service.settings import Settings
+from service.shared import Shared
 from service.signing import PublicKey
-from service.tables.json import Columns
 
 log = logging.getLogger("calibrant.store")
 
@@ -36,18 +32,20 @@ class Store:
     What is public is read from any thread.
     """
 
-    def __init__(self, settings: Settings, device: torch.device, public_key: PublicKey | None) -> None:
-        """With `public_key`, only versions that its owner signed are loaded."""
+    def __init__(
+        self, settings: Settings, device: torch.device, public_key: PublicKey | None, snapshot: Path | None = None
+    ) -> None:
+        """With `public_key`, only versions that its owner signed are loaded; `snapshot` as in `Shared`."""
         self.catalog = Catalog()
-        self._settings = settings
-        self._public_key = public_key
-        self._device = device
+        self.swaps: Counter[str] = Counter()
+        self.failed_loads: Counter[str] = Counter()
+        self._folder = Folder(settings.artifacts)
+        self._loader = Loader(settings, device, public_key)
+        self._shared = Shared(snapshot)
         self._closed = False
         self._turn = threading.Lock()
         self._unloaded: set[str] = set()
-        self.swaps: Counter[str] = Counter()
-        self.failed_loads: Counter[str] = Counter()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._warned: set[str] = set()
 
     def refresh(self) -> None:
         """Load what is new, forget what is gone, move the labels; whatever fails leaves what serves as it is."""
@@ -68,29 +66,6 @@ class Store:
             self._begin_anew(name, keep_ready=False)
         log.info("%s was unloaded", name, extra={"model": name})
 
-    def _refresh(self) -> None:
-        before = self.catalog
-        try:
-            first = artifact.default_model(self._settings.artifacts)
-            listings = [_listing(path) for path in _model_folders(self._settings.artifacts)]
-        except OSError as error:
-            reason = f"the artifacts folder cannot be read: {os.strerror(error.errno or 0).lower()}"
-            if before.error != reason:
-                log.error(reason, extra={"reason": reason})
-            self.catalog = replace(before, complete=True, error=reason)
-            return
-        # A folder without a version is no model: its first publisher may have been stopped half-way.
-        found = {listing.path.name: listing for listing in listings if listing.versions}
-        known = {name: self._known(name, listing, before) for name, listing in found.items()}
-        default = first if first in known else next(iter(known)) if len(known) == 1 else None
-        self._put(Catalog(known, default, complete=before.complete))
-        for name in known:
-            for number in sorted(found[name].versions, reverse=True):
-                if self._closed:
-                    return
-                self._load_if_new(name, found[name], number)
-        self.catalog = replace(self.catalog, complete=True)
-
     def close(self) -> None:
         """Answer what waits, load no more, and end the worker thread."""
         self._closed = True
@@ -99,22 +74,85 @@ class Store:
                 if version.served:
                     for engine in version.served.engines:
                         engine.close()
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._loader.close()
 
-    def _known(self, name: str, listing: "_Listing", before: Catalog) -> Model:
+    def _refresh(self) -> None:
+        before = self.catalog
+        try:
+            seen = self._folder.look()
+        except ArtifactError as error:
+            reason = str(error)
+            if before.error != reason:
+                log.error(reason, extra={"reason": reason})
+            self.catalog = replace(before, complete=True, error=reason)
+            return
+        models = {name: self._known(listing, before) for name, listing in seen.models.items()}
+        default, fault, lost = self._default(seen, before)
+        notes = (*seen.warnings, *([fault] if fault else []))
+        self._put(Catalog(models, default, before.complete, default_lost=lost, notes=notes))
+        for name, listing in seen.models.items():
+            for number in self._in_order(listing):
+                if self._closed:
+                    return
+                self._look_at(name, listing, number)
+        self.catalog = replace(self.catalog, complete=True)
+        self._warn()
+
+    def _default(self, seen: Seen, before: Catalog) -> tuple[str | None, str | None, bool]:
+        """Return the default model, what is wrong with the file that names one, and whether it is lost by that.
+
+        The default model stays until the file names another one that is there.
+        """
+        if seen.default in seen.models:
+            return seen.default, None, False
+        only = next(iter(seen.models)) if len(seen.models) == 1 else None
+        if seen.default is None and seen.default_fault is None:
+            return only, None, False
+        kept = before.default or self._shared.default()
+        found = kept if kept in seen.models else only
+        if seen.default_fault is None:
+            return found, f"{DEFAULT_MODEL}: names {seen.default}, and there is no such model", False
+        return found, seen.default_fault, found is None and before.default_lost
+
+    def _known(self, listing: Listing, before: Catalog) -> Model:
         """The model with the versions that were there already; the new ones as loading."""
+        name, found = listing.path.name, listing.labels
         old = before.models.get(name)
+        known = old or self._shared.known(name)
+        earlier = known.labels if known else {}
+        kept = {label: number for label, number in earlier.items() if found.fault or label in found.faults}
+        lost = frozenset(label for label in found.faults if label not in kept and (not known or label in known.lost))
         seen = old.versions if old else {}
-        versions = {number: seen.get(number) or self._new(name, number) for number in listing.versions}
-        return Model(name, versions, listing.labels, old.serving if old else {}).settled()
+        return Model(
+            name,
+            {number: seen.get(number) or self._new(name, number) for number in listing.versions},
+            labels={**kept, **found.versions},
+            serving=known.serving if known else {},
+            default=old.default if old else None,
+            faults=found.faults,
+            lost=lost,
+            notes=(*listing.warnings, *found.notes()),
+        ).settled()
 
-    def _load_if_new(self, name: str, listing: "_Listing", number: int) -> None:
+    def _in_order(self, listing: Listing) -> Iterator[int]:
+        """Yield the lowest versions until one is ready, as its columns are the model's; then from the highest down."""
+        waiting = sorted(listing.versions)
+        while waiting:
+            model = self.catalog.models[listing.path.name]
+            yield waiting.pop(-1 if any(version.served for version in model.versions.values()) else 0)
+
+    def _look_at(self, name: str, listing: Listing, number: int) -> None:
         model = self.catalog.models[name]
         before, identity = model.versions[number], listing.versions[number]
-        if before.identity == identity or name in self._unloaded:
+        if name in self._unloaded or not before.is_due(identity):
             return
-        version = replace(self._load(listing.path / str(number), before), identity=identity)
-        self._put_model(replace(model, versions={**model.versions, number: version}))
+        path = listing.path / str(number)
+        if before.served:
+            after = self._loader.compared(path, before, before.served)
+        else:
+            after = self._loader.loaded(path, before, self._shared.digests(name))
+            self.failed_loads[name] += after.is_news_after(before)
+        self._put_model(replace(model, versions={**model.versions, number: replace(after, identity=identity)}))
 
     def _begin_anew(self, name: str, *, keep_ready: bool) -> None:
         model = self.catalog.models.get(name)
@@ -140,64 +178,16 @@ class Store:
                 said = {"model": name, "version": model.default.number}
                 log.info("%s answers with version %d", name, model.default.number, extra=said)
         self.catalog = catalog
+        self._shared.write(catalog)
 
-    def _load(self, path: Path, before: Version) -> Version:
-        try:
-            served = self._served(path)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one version is no other one's trouble
-            reason = str(error) or type(error).__name__
-            self.failed_loads[before.model] += 1
-            said = {"model": before.model, "version": before.number, "reason": reason}
-            log.error("%s version %d does not go live: %s", before.model, before.number, reason, extra=said)
-            if before.served:
-                return replace(before, reason=f"serves as it was first loaded; its files have changed since: {reason}")
-            return replace(before, state="failed", since=datetime.now(UTC), reason=reason)
-        said = {"model": before.model, "version": before.number}
-        log.info("%s version %d is ready", before.model, before.number, extra=said)
-        return replace(before, state="ready", since=datetime.now(UTC), reason=None, served=served)
-
-    def _served(self, path: Path) -> Served:
-        """Read, check and warm one version; raises ArtifactError, or what torch raises where the device fails."""
-        settings = self._settings
-        predictor = Predictor(artifact.read(path, self._public_key), self._device)
-        columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
-        engine, bounding = self._engine(predictor.run, predictor.warm()), None
-        if interval := predictor.manifest.interval:
-            bounding = self._engine(predictor.run_interval, predictor.warm_interval(interval))
-        return Served(int(path.name), predictor, columns, engine, bounding)
-
-    def _engine(self, run: Run, cost: Cost) -> Engine:
-        settings = self._settings
-        return Engine(
-            run,
-            cost,
-            self._worker,
-            max_queue_rows=settings.max_queue_rows,
-            max_loop_hold=settings.max_loop_hold_ms / 1000,
-            max_wait=settings.max_wait_ms / 1000,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    path: Path
-    versions: Mapping[int, Identity]
-    labels: Mapping[str, int]
-
-
-def _model_folders(artifacts: Path) -> list[Path]:
-    return sorted(path for path in artifacts.iterdir() if artifact.is_name(path.name) and path.is_dir())
-
-
-def _listing(path: Path) -> _Listing:
-    versions = {number: _identity(path / str(number)) for number in artifact.versions(path)}
-    return _Listing(path, versions, artifact.labels(path))
-
-
-def _identity(path: Path) -> Identity:
-    """Differs whenever a file of the version was put there anew, so that a version is not tried twice for nothing."""
-    try:
-        files = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(path)]
-    except OSError as error:
-        return ((os.strerror(error.errno or 0), 0, 0, 0),)
-    return tuple(sorted((name, found.st_ino, found.st_mtime_ns, found.st_size) for name, found in files))
+    def _warn(self) -> None:
+        """Log what is wrong with the folder once, when it begins."""
+        catalog = self.catalog
+        warnings = dict.fromkeys(catalog.notes, "")
+        for name, model in catalog.models.items():
+            others = {f"version {v.number} {why}" for v in model.versions.values() if (why := model.why_not_default(v))}
+            warnings |= dict.fromkeys((f"{name}: {text}" for text in (*model.warnings(), *others)), name)
+        for text, name in warnings.items():
+            if text not in self._warned:
+                log.warning(text, extra={"model": name, "reason": text})
+        self._warned = set(warnings)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from folders import label
 from left_out import without_intervals
 from running import Running, publish, serving
 from tensors import index
@@ -61,3 +62,20 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with serving(artifacts, "--max-rows", "1000000") as running:
         running.until(lambda client: len(index(client, ready=True)) == 3)
         yield running
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions of the thermometer, the first of which is the champion, and another model; nobody changes it."""
+    artifacts = tmp_path_factory.mktemp("two")
+    publish(artifacts)
+    publish(artifacts)
+    publish(artifacts, "--model", "other")
+    label(artifacts, "thermometer", "champion", 1)
+    return artifacts
+
+
+@pytest.fixture
+def artifacts(two: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return shutil.copytree(two, tmp_path / "artifacts")

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +41,17 @@ class Running:
 
 @contextlib.contextmanager
 def serving(
-    artifacts: Path, *flags: str, environment: dict[str, str] | None = None, trusted: Path | None = None
+    artifacts: Path,
+    *flags: str,
+    environment: dict[str, str] | None = None,
+    trusted: Path | None = None,
+    through: Sequence[str] = (),
 ) -> Iterator[Running]:
     """``python -m service serve`` on a free port, until the block ends; it must then stop in good time.
 
-    Its certificate, where it has one, is `trusted`.
+    Its certificate, where it has one, is `trusted`. It is started by the command `through`, where there is one.
     """
-    command = [sys.executable, "-m", "service", "serve", "--artifacts", str(artifacts), "--port", "0", *flags]
+    command = [*through, sys.executable, "-m", "service", "serve", "--artifacts", str(artifacts), "--port", "0", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
     try:
         url = _address(process)

@@ -230,11 +230,13 @@ def test_versions_are_ordered_by_number_and_other_entries_passed_over(tmp_path: 
 
 def test_labels_that_hold_no_number_are_passed_over(tmp_path: Path) -> None:
     """A label is a name and a version number; a model without labels has none."""
-    assert artifact.labels(tmp_path) == {}
+    assert artifact.labels(tmp_path) == artifact.Labels()
     (tmp_path / "labels").mkdir()
     for name, text in {"champion": "3\n", "broken": "three", ".champion": "4", "empty": ""}.items():
         (tmp_path / "labels" / name).write_text(text)
-    assert artifact.labels(tmp_path) == {"champion": 3}
+    found = artifact.labels(tmp_path)
+    assert found.versions == {"champion": 3}
+    assert set(found.faults) == {"broken", "empty"}
 
 
 def test_names_are_lower_case_words() -> None:

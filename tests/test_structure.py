@@ -10,12 +10,13 @@ ROOT = Path(__file__).parent.parent
 
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
-    {"service.directory", "service.extras", "service.archive.error", "service.whole_number"},
+    {"service.directory", "service.lacks", "service.extras", "service.archive.error", "service.whole_number"},
     {"service.signing"},
     {"service.manifest", "service.archive.calls", "service.archive.pickled"},
-    {"service.archive.script"},
+    {"service.layout", "service.archive.script"},
     {"service.archive.members"},
-    {"service.artifact", "service.settings", "service.access", "service.problems", "service.outputs"},
+    {"service.artifact", "service.listing", "service.settings", "service.access", "service.problems"},
+    {"service.outputs"},
     {"service.cost", "service.entry", "service.executions", "service.counts"},
     {"service.straight", "service.cuda", "service.order_statistics"},
     {"service.engine", "service.features", "service.intervals"},
@@ -36,6 +37,7 @@ SERVICE_LAYERS = [
     {"service.v2.response"},
     {"service.served"},
     {"service.catalog"},
+    {"service.loading", "service.shared"},
     {"service.store"},
     {"service.resolve", "service.predict", "service.exchange"},
     {"service.door", "service.scrape"},

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from service import artifact
-from training import dataset, publish, readings, record, report, signing, svg, tensorboard
+from training import dataset, publish, readings, record, report, signing, svg, tensorboard, versions
 from training.errors import InvalidInputError
 from training.recipes import Recipe
 
@@ -64,7 +64,7 @@ def fit(job: Job) -> Path:
     directory = publish.publish(job.artifacts, model, contents)
     if job.tensorboard:
         tensorboard.write(job.tensorboard / model / directory.name, run)
-    _print_how_to_serve(directory, run)
+    _print_how_to_serve(directory, run, _print_differing_columns(directory))
     return directory
 
 
@@ -102,7 +102,22 @@ def _root_mean_square(values: Tensor) -> float:
     return float(values.square().mean().sqrt())
 
 
-def _print_how_to_serve(directory: Path, run: record.Run) -> None:
+def _print_differing_columns(directory: Path) -> bool:
+    """Say that the version answers only by its number, where its columns are not the model's; return whether so."""
+    lowest, mine = versions.first(directory.parent), versions.read(directory).manifest
+    if lowest is None or mine.has_columns_of(lowest[1]):
+        return False
+    number, manifest = lowest
+    model = directory.parent.name
+    print(f"note: the columns of version {directory.name} ({mine.columns_text})")
+    print(f"      differ from those of version {number} ({manifest.columns_text}):")
+    print(f"      it is published, and answers only by its number. To make it the default of {model}:")
+    where = f" --artifacts {shlex.quote(str(directory.parent.parent))}"
+    print(f"      python -m training label {model} {artifact.DEFAULT_LABEL} {directory.name}{where}")
+    return True
+
+
+def _print_how_to_serve(directory: Path, run: record.Run, by_number: bool) -> None:  # noqa: FBT001 - of this module
     data = run.dataset
     middle = data.features[run.rows.training].double().mean(dim=0).tolist()
     body = json.dumps({name: [float(f"{value:.4g}")] for name, value in zip(data.feature_names, middle, strict=True)})
@@ -110,4 +125,5 @@ def _print_how_to_serve(directory: Path, run: record.Run) -> None:
     print(f"published {directory}")
     print(f"serve it: python -m service serve --artifacts {shlex.quote(str(artifacts))}")
     header = "-H 'content-type: application/json'"
-    print(f"ask it:   curl localhost:8000/models/{model}/predict {header} -d {shlex.quote(body)}")
+    path = f"models/{model}/versions/{directory.name}" if by_number else f"models/{model}"
+    print(f"ask it:   curl localhost:8000/{path}/predict {header} -d {shlex.quote(body)}")

@@ -4,6 +4,7 @@ Owns the order of writes, locks and renames. Knows nothing of what the files hol
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -50,15 +51,15 @@ def publish(artifacts: Path, model: str, contents: Mapping[str, bytes]) -> Path:
 def set_label(artifacts: Path, model: str, label: str, version: int) -> None:
     """Make `label` a name of an existing version; a reader sees the old one or the new one, never neither.
 
+    Whatever damaged file lies in its place is replaced.
+
     Raises InvalidInputError for a name that cannot be one, a version that is not there, and what the system refuses.
     """
     path = versions.existing(artifacts, model, version).parent / artifact.LABELS / versions.named(label)
     directory = path.parents[1]
     try:
         with _locked(directory):
-            path.parent.mkdir(exist_ok=True)
-            _replace(path, f"{version}\n".encode())
-            _sync(directory)
+            _replace_in(path.parent, path.name, f"{version}\n".encode())
     except OSError as error:
         raise from_os(error.filename or directory, error) from error
 
@@ -77,7 +78,7 @@ def add(version: Path, name: str, content: bytes) -> None:
 
 def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:
     for stale in directory.glob(f"{_STAGING}*"):
-        shutil.rmtree(stale)
+        _remove(stale)
     number = str(max(artifact.versions(directory), default=0) + 1)
     staging = directory / f"{_STAGING}{number}"
     staging.mkdir()
@@ -87,13 +88,27 @@ def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:
         _sync(staging)
         # What the reader would refuse is never given a number.
         artifact.read(staging)
+        # Before the rename, so that no version is without; what a killed publisher left there is replaced.
+        _record(directory, number, contents[artifact.MANIFEST])
         # Fails where a version of this number holds files, should something else than a publisher have put it there.
         staging.rename(directory / number)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        _forget_record(directory / artifact.DIGESTS, number)
         raise
     _sync(directory)
     return directory / number
+
+
+def _record(directory: Path, number: str, manifest: bytes) -> None:
+    """Say beside the versions which manifest this one has, so that another one's files cannot pass for it later."""
+    _replace_in(directory / artifact.DIGESTS, number, f"{hashlib.sha256(manifest).hexdigest()}\n".encode())
+
+
+def _forget_record(folder: Path, number: str) -> None:
+    with suppress(OSError):
+        (folder / number).unlink()
+        folder.rmdir()
 
 
 def _make_default(artifacts: Path, model: str) -> None:
@@ -109,6 +124,25 @@ def _make_default(artifacts: Path, model: str) -> None:
     finally:
         unfinished.unlink(missing_ok=True)
     _sync(artifacts)
+
+
+def _replace_in(folder: Path, name: str, content: bytes) -> None:
+    if not os.path.lexists(folder):
+        folder.mkdir()
+        _sync(folder.parent)
+    if not folder.is_dir():
+        raise InvalidInputError(f"{folder}: is not a folder: remove it")
+    path = folder / name
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()  # a file cannot be renamed to a folder; raises OSError where it holds something
+    _replace(path, content)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -154,7 +188,9 @@ def _remove_if_empty(directory: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        with path.open("wb") as file:
+        # Never into what lies there already: to open a FIFO may wait for ever, and a link leads elsewhere.
+        path.unlink(missing_ok=True)
+        with path.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

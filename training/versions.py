@@ -1,5 +1,7 @@
 """Versions that are there: where one lies, by number or label, and what it holds, read as the service reads it."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service import artifact
@@ -22,16 +24,20 @@ def existing(artifacts: Path, model: str, version: int) -> Path:
 
 
 def find(artifacts: Path, model: str, reference: str | None) -> Path:
-    """The directory of a version by number or label; None is what the service answers with, champion or the highest.
+    """The directory of a version by number or label; None is what a service that starts now answers with.
 
-    Raises InvalidInputError where there is none.
+    That is `champion`, else the highest version with the columns of the lowest one. Raises InvalidInputError where
+    there is none, and for a label that is damaged.
     """
     directory = artifacts / named(model)
-    numbers, labels = _versions(directory), artifact.labels(directory)
-    if reference is None:
-        number = labels.get(artifact.DEFAULT_LABEL, max(numbers, default=None))
+    numbers, found = _versions(directory), artifact.labels(directory)
+    labels = dict(found.versions)
+    if fault := found.faults.get(reference or artifact.DEFAULT_LABEL):
+        raise InvalidInputError(f"{directory / fault}: repair it with `python -m training label`")
+    if reference is None and artifact.DEFAULT_LABEL not in labels:
+        number = _default(directory, numbers)
     else:
-        number = ({str(number): number for number in numbers} | labels).get(reference)
+        number = ({str(number): number for number in numbers} | labels).get(reference or artifact.DEFAULT_LABEL)
     if number not in numbers:
         there = ", ".join(map(str, [*numbers, *labels])) or "none"
         raise InvalidInputError(
@@ -46,6 +52,23 @@ def read(directory: Path) -> artifact.Artifact:
         return artifact.read(directory)
     except artifact.ArtifactError as error:
         raise InvalidInputError(f"{directory}: {error}") from error
+
+
+def first(directory: Path) -> tuple[int, artifact.Manifest] | None:
+    """Return the lowest version of a model that loads, whose columns each default has to have, and its manifest."""
+    for number in _versions(directory):
+        with suppress(artifact.ArtifactError):
+            return number, artifact.read(directory / str(number)).manifest
+    return None
+
+
+def _default(directory: Path, numbers: Sequence[int]) -> int | None:
+    lowest = first(directory)
+    for number in reversed(numbers):
+        with suppress(artifact.ArtifactError):
+            if lowest and artifact.read(directory / str(number)).manifest.has_columns_of(lowest[1]):
+                return number
+    return max(numbers, default=None)  # to read this one will say why it does not load
 
 
 def _versions(directory: Path) -> list[int]:

@@ -35,19 +35,24 @@ class VersionDetail(VersionSummary):
 
 
 class ModelSummary(BaseModel):
-    """A model; `default_version` is what answers where no version is named, `labels` are as the folder has them."""
+    """A model; `default_version` is what answers where no version is named, `labels` are as the folder has them.
+
+    `warnings` say what is wrong with the folder or its labels; a damaged label is shown as it was before.
+    """
 
     name: str
     default_version: str | None
     labels: dict[str, str]
     versions: list[VersionSummary]
+    warnings: list[str]
 
 
 class ModelList(BaseModel):
-    """Every model; `error` says why the folder cannot be read, where it cannot."""
+    """Every model; `error` says why the folder cannot be read, `warnings` what is wrong with it apart from models."""
 
     models: list[ModelSummary]
     error: str | None
+    warnings: list[str]
 
 
 def router(store: Store, resolver: Resolver) -> APIRouter:
@@ -57,7 +62,8 @@ def router(store: Store, resolver: Resolver) -> APIRouter:
     @routes.get("/models", summary="Every model and version, with its state")
     async def list_models() -> ModelList:
         catalog = store.catalog
-        return ModelList(models=[_model_summary(model) for model in catalog.models.values()], error=catalog.error)
+        models = [_model_summary(model) for model in catalog.models.values()]
+        return ModelList(models=models, error=catalog.error, warnings=list(catalog.notes))
 
     @routes.get("/models/{model}", summary="One model: its labels and versions")
     async def show_model(model: ModelName) -> ModelSummary:
@@ -87,17 +93,19 @@ def _model_summary(model: Model) -> ModelSummary:
         name=model.name,
         default_version=str(model.default.number) if model.default else None,
         labels={label: str(number) for label, number in model.labels.items()},
-        versions=[_version_summary(version) for version in model.versions.values()],
+        versions=[_version_summary(version, model) for version in model.versions.values()],
+        warnings=list(model.warnings()),
     )
 
 
-def _version_summary(version: Version) -> VersionSummary:
-    return VersionSummary(version=str(version.number), state=version.state, since=version.since, reason=version.reason)
+def _version_summary(version: Version, model: Model) -> VersionSummary:
+    reason = "; ".join(text for text in (version.reason, model.why_not_default(version)) if text)
+    return VersionSummary(version=str(version.number), state=version.state, since=version.since, reason=reason or None)
 
 
 def _version_detail(version: Version, model: Model) -> VersionDetail:
     return VersionDetail(
-        **_version_summary(version).model_dump(),
+        **_version_summary(version, model).model_dump(),
         model=version.model,
         labels=[label for label, number in model.serving.items() if number == version.number],
         manifest=version.served.predictor.manifest if version.served else None,

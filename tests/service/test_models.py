@@ -40,7 +40,7 @@ def test_without_a_model_it_lives_and_says_how_to_get_one(tmp_path: Path) -> Non
             assert response.status_code == 503
             assert int(response.headers["retry-after"]) >= 1
             assert response.json()["type"].endswith("unavailable")
-        assert client.get("/models").json() == {"models": [], "error": None}
+        assert client.get("/models").json() == {"models": [], "error": None, "warnings": []}
         assert client.get("/openapi.json").status_code == 200
         publish(tmp_path / "artifacts")
         running.until_ready()

@@ -38,7 +38,7 @@ for _ in range(times):
     child = os.fork()
     while not child:
         publish(artifacts, "thermometer", contents)
-    time.sleep(random.uniform(0, 0.15))
+    time.sleep(random.uniform(0, 0.5))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
@@ -115,10 +115,11 @@ def test_a_version_that_the_reader_refuses_gets_no_number(name: str, published: 
     spoiled = {**contents(published), name: b"{}"}
     with pytest.raises(artifact.ArtifactError, match=name):
         publish.publish(published.parents[1], "thermometer", spoiled)
-    assert [path.name for path in published.parent.iterdir()] == ["1"]
+    assert {path.name for path in published.parent.iterdir()} == {"1", "digests"}
+    assert [path.name for path in (published.parent / "digests").iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize("call", range(1, 9))
+@pytest.mark.parametrize("call", range(1, 12))
 def test_a_full_disk_at_any_step_leaves_what_was_there(
     call: int, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,8 +131,9 @@ def test_a_full_disk_at_any_step_leaves_what_was_there(
     except InvalidInputError as refused:
         assert "No space left on device" in str(refused)  # noqa: PT017 - the later calls are not reached
     monkeypatch.undo()
-    for path in published.parent.iterdir():
-        artifact.read(path)
+    for number in artifact.versions(published.parent):
+        artifact.read(published.parent / str(number))
+    assert {path.name for path in published.parent.iterdir()} - {"1", "2"} == {"digests"}
 
 
 def test_a_first_version_that_fails_leaves_no_model(published: Path, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_what_a_dead_publisher_left_is_removed(published: Path) -> None:
     (leftover / "network.pt").write_bytes(b"half")
     assert artifact.versions(published.parent) == [1]
     assert publish.publish(published.parents[1], "thermometer", contents(published)).name == "2"
-    assert {path.name for path in published.parent.iterdir()} == {"1", "2"}
+    assert {path.name for path in published.parent.iterdir()} == {"1", "2", "digests"}
 
 
 def test_a_label_names_a_version_and_moves(published: Path, command: Command) -> None:
@@ -176,7 +178,7 @@ def test_a_label_names_a_version_and_moves(published: Path, command: Command) ->
     for version in (1, 2):
         flags = ["label", "thermometer", "champion", version, "--artifacts", published.parents[1]]
         assert command(*flags) == (0, f"thermometer: champion is version {version}\n", "")
-        assert artifact.labels(published.parent) == {"champion": version}
+        assert artifact.labels(published.parent).versions == {"champion": version}
     assert [path.name for path in (published.parent / "labels").iterdir()] == ["champion"]
 
 
@@ -197,7 +199,7 @@ def test_a_label_that_cannot_be_set_is_refused(
     status, out, error = command("label", *arguments, "--artifacts", published.parents[1])
     assert (status, out, error.count("\n")) == (2, "", 1)
     assert message in error
-    assert artifact.labels(published.parent) == {}
+    assert artifact.labels(published.parent).versions == {}
 
 
 @pytest.mark.parametrize("call", [1, 2])

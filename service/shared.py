@@ -1,0 +1,83 @@
+"""One file a worker with what it serves, so that one that takes a dead one's place serves the same as the others.
+
+It says which version each label stands for, which may be written nowhere else once a label's file is damaged, and which
+bytes each version has, which the artifacts folder may have replaced meanwhile.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.catalog import Catalog, Model
+
+_SUFFIX = ".served"
+
+log = logging.getLogger("calibrant.shared")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What another worker knows of a model's labels; each names here what it stands for there."""
+
+    labels: Mapping[str, int]
+    lost: frozenset[str]
+
+    @property
+    def serving(self) -> Mapping[str, int]:
+        """The same as `labels`."""
+        return self.labels
+
+
+class Shared:
+    """The files in a folder that all workers of a run share; without one, nothing is known and nothing is written."""
+
+    def __init__(self, snapshot: Path | None) -> None:
+        """`snapshot` is this worker's file of counts, beside which its own file lies."""
+        self._path = snapshot.with_suffix(_SUFFIX) if snapshot else None
+        self._written = b""
+
+    def default(self) -> str | None:
+        """Return the default model of the others."""
+        return next((document["default"] for document in self._others() if document["default"]), None)
+
+    def known(self, model: str) -> Known | None:
+        """Return what the others know of a model's labels, None where none of them knows it."""
+        found = [document["models"][model] for document in self._others() if model in document["models"]]
+        serving = {label: number for one in found for label, number in one["serving"].items()}
+        lost = set.intersection(*(set(one["lost"]) for one in found)) if found else set()
+        return Known(serving, frozenset(lost)) if found else None
+
+    def digests(self, model: str) -> Mapping[int, str]:
+        """Return the manifest's sha256 of each version that the others serve."""
+        found = [document["models"].get(model, {"digests": {}}) for document in self._others()]
+        return {int(number): digest for one in found for number, digest in one["digests"].items()}
+
+    def write(self, catalog: Catalog) -> None:
+        """Put this worker's file in place, whole, where it is not the same as before."""
+        if self._path is None:
+            return
+        models = {name: _document(model) for name, model in catalog.models.items()}
+        content = orjson.dumps({"default": catalog.default, "models": models})
+        if content == self._written:
+            return
+        try:
+            unfinished = self._path.with_suffix(".unfinished-served")
+            unfinished.write_bytes(content)
+            unfinished.replace(self._path)
+        except OSError as error:
+            log.error("what this worker serves cannot be written for the others: %s", error.strerror)
+        self._written = content
+
+    def _others(self) -> Iterator[Any]:
+        for path in sorted(self._path.parent.glob(f"*{_SUFFIX}")) if self._path else ():
+            if path != self._path:
+                yield orjson.loads(path.read_bytes())
+
+
+def _document(model: Model) -> dict[str, Any]:
+    digests = {str(number): version.digest for number, version in model.versions.items() if version.served}
+    return {"serving": dict(model.serving), "lost": sorted(model.lost), "digests": digests}
