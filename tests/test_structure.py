@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
     {"service.directory", "service.signing", "service.archive.error"},
-    {"service.manifest", "service.archive.calls", "service.archive.pickled"},
+    {"service.manifest", "service.archive.calls", "service.archive.pickled", "service.archive.zip_reader"},
     {"service.archive.script"},
     {"service.archive.members"},
     {"service.artifact", "service.settings", "service.access", "service.problems", "service.outputs"},
