@@ -11,7 +11,7 @@ from soak.case import Verdict
 from soak.judge import judged
 
 # Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
-TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups")
+TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups", "archives")
 ALONE = ("overload", "hostile", "memory")
 CASES = (*TOGETHER, *ALONE)
 
