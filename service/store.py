@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from service import artifact
+from service import artifact, trial
 from service.catalog import Catalog, Identity, Model, Version
 from service.cost import Cost
 from service.engine import Engine, Run
@@ -159,7 +159,7 @@ class Store:
     def _served(self, path: Path) -> Served:
         """Read, check and warm one version; raises ArtifactError, or what torch raises where the device fails."""
         settings = self._settings
-        predictor = Predictor(artifact.read(path, self._public_key), self._device)
+        predictor = Predictor(trial.read(path, self._public_key), self._device)
         columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
         engine, bounding = self._engine(predictor.run, predictor.warm()), None
         if interval := predictor.manifest.interval:

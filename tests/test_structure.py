@@ -22,6 +22,7 @@ SERVICE_LAYERS = [
     {"service.tables.json_blocks"},
     {"service.tables.json", "service.tables.csv", "service.tables.arrow", "service.interval_network"},
     {"service.media", "service.predictor", "service.body", "service.request_id", "service.pages"},
+    {"service.trial"},
     {"service.metrics", "service.exposition", "service.logs", "service.request_log"},
     {"service.v2.documents", "service.v2.data_arrays", "service.v2.signature", "service.v2.error"},
     {"service.v2.tensors"},
