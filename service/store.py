@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from service import artifact, trial
+from service import artifact
 from service.catalog import Catalog, Identity, Model, Version
 from service.cost import Cost
 from service.engine import Engine, Run
@@ -25,6 +25,7 @@ from service.served import Served
 from service.settings import Settings
 from service.signing import PublicKey
 from service.tables.json import Columns
+from service.trial import Trials
 
 log = logging.getLogger("calibrant.store")
 
@@ -43,6 +44,7 @@ class Store:
         self._public_key = public_key
         self._device = device
         self._closed = False
+        self._trials = Trials()
         self._turn = threading.Lock()
         self._unloaded: set[str] = set()
         self.swaps: Counter[str] = Counter()
@@ -94,6 +96,7 @@ class Store:
     def close(self) -> None:
         """Answer what waits, load no more, and end the worker thread."""
         self._closed = True
+        self._trials.close()
         for model in self.catalog.models.values():
             for version in model.versions.values():
                 if version.served:
@@ -159,7 +162,7 @@ class Store:
     def _served(self, path: Path) -> Served:
         """Read, check and warm one version; raises ArtifactError, or what torch raises where the device fails."""
         settings = self._settings
-        predictor = Predictor(trial.read(path, self._public_key), self._device)
+        predictor = Predictor(self._trials.read(path, self._public_key), self._device)
         columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
         engine, bounding = self._engine(predictor.run, predictor.warm()), None
         if interval := predictor.manifest.interval:

@@ -1,7 +1,7 @@
 """Loads a version in a child process first, so that no file in the artifacts folder ends the process that serves.
 
-Owns `read`, which is `artifact.read` for a service. What torch makes of a network is native code: should one get past
-every check of its archive and end the process, or need all of its memory, that is the child's end.
+Owns `Trials.read`, which is `artifact.read` for a service. What torch makes of a network is native code: should one
+get past every check of its archive and end the process, or need all of its memory, that is the child's end.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -23,6 +24,7 @@ from service.artifact import NETWORK, Artifact, ArtifactError, Contents, PublicK
 from service.predictor import BLOCK_ROWS, Predictor
 
 SECONDS: Final = 60.0
+_LOOK_SECONDS = 0.1
 # Beyond what the process has already. A network is copied, frozen and compiled, and a block of rows runs through it.
 _FREE_BYTES = 2**30
 _FREE_TIMES = 16
@@ -34,42 +36,55 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
-    """Read one version as `artifact.read` does, after a child has loaded the same bytes and run a block of rows.
+class Trials:
+    """Reads versions for a service, each in a child first; one at a time."""
 
-    Raises ArtifactError also where the child died, or was not done within SECONDS.
-    """
-    contents = artifact.contents(directory, public_key)
-    _try(contents)
-    return artifact.load(contents)
+    def __init__(self) -> None:
+        self._closed = False
 
+    def close(self) -> None:
+        """End the trial that runs, from any thread, and let no other one begin."""
+        self._closed = True
 
-def _try(contents: Contents) -> None:
-    """Raise ArtifactError with what the child says, or with how it ended."""
-    reading, writing = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if not child:
-        _child(contents, parent, writing)
-    os.close(writing)
-    said = _answer(reading)
-    if said is None:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if said is None:
-        raise ArtifactError(f"{NETWORK}: was not loaded within {SECONDS:g} s when it was tried") from TimeoutError()
-    if said != _GOOD:
-        _raise(said, status)
+    def read(self, directory: Path, public_key: PublicKey | None = None) -> Artifact:
+        """Read one version as `artifact.read` does, after a child has loaded the same bytes and run a block of rows.
 
+        Raises ArtifactError also where the child died, or was not done within SECONDS.
+        """
+        contents = artifact.contents(directory, public_key)
+        self._try(contents)
+        return artifact.load(contents)
 
-def _answer(reading: int) -> bytes | None:
-    """Return what the child says: nothing where it died, None where it takes too long."""
-    waiting = select.poll()
-    waiting.register(reading, select.POLLIN)
-    try:
-        return os.read(reading, _REPORT_MAX_BYTES) if waiting.poll(SECONDS * 1000) else None
-    finally:
-        os.close(reading)
+    def _try(self, contents: Contents) -> None:
+        """Raise ArtifactError with what the child says, or with how it ended."""
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        child = os.fork()
+        if not child:
+            _child(contents, parent, writing)
+        os.close(writing)
+        said = self._answer(reading)
+        if said is None:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if said is None:
+            late = "the service stops" if self._closed else f"it took more than {SECONDS:g} s"
+            raise ArtifactError(f"{NETWORK}: was not loaded when it was tried: {late}") from TimeoutError()
+        if said != _GOOD:
+            _raise(said, status)
+
+    def _answer(self, reading: int) -> bytes | None:
+        """Return what the child says: nothing where it died, None where it takes too long."""
+        waiting = select.poll()
+        waiting.register(reading, select.POLLIN)
+        deadline = time.monotonic() + SECONDS
+        try:
+            while not self._closed and time.monotonic() < deadline:
+                if waiting.poll(_LOOK_SECONDS * 1000):
+                    return os.read(reading, _REPORT_MAX_BYTES)
+            return None
+        finally:
+            os.close(reading)
 
 
 def _raise(said: bytes, status: int) -> NoReturn:
