@@ -65,6 +65,15 @@ SIGNATURE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """The bytes of a version's files, which are as its manifest says."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    files: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A version that was read, checked, and reproduced its golden cases; its network is on the CPU, in eval mode."""
 
@@ -108,20 +117,32 @@ def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
     With `public_key`, the manifest's bytes must be signed by its owner. Raises ArtifactError for anything that is not
     exactly what the manifest says, golden cases included.
     """
+    return load(contents(directory, public_key))
+
+
+def contents(directory: Path, public_key: PublicKey | None = None) -> Contents:
+    """Read and hash the files of one version, the first half of `read`; torch sees nothing of them."""
     with Directory(directory) as opened:
         written = opened.read(MANIFEST, MANIFEST_MAX_BYTES)
         if public_key:
             _check_signature(opened, written, public_key)
         manifest = parse(Manifest, written, MANIFEST)
         check_as_published(directory, written)
-        contents = {name: _read_as_described(opened, name, entry) for name, entry in manifest.files.items()}
+        files = {name: _read_as_described(opened, name, entry) for name, entry in manifest.files.items()}
     if manifest.model != directory.parent.name:
         raise ArtifactError(f"{MANIFEST}: is of model {manifest.model!r}, and lies under {directory.parent.name!r}")
-    report = parse(Report, contents[REPORT], REPORT)
-    network = _load(contents[NETWORK])
+    return Contents(manifest, written, files)
+
+
+def load(contents: Contents) -> Artifact:
+    """Make of a version's files what serves, the second half of `read`."""
+    manifest = contents.manifest
+    report = parse(Report, contents.files[REPORT], REPORT)
+    network = _load(contents.files[NETWORK])
     _check_parameters(network, manifest)
     _check_answers(network, manifest)
-    return Artifact(manifest, written, network, contents[REPORT], _gradients(report, manifest))
+    gradients = _gradients(report, manifest)
+    return Artifact(manifest, contents.manifest_bytes, network, contents.files[REPORT], gradients)
 
 
 def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) -> None:
@@ -220,4 +241,4 @@ def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:500]
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:500]

@@ -20,6 +20,7 @@ from service.predictor import Predictor
 from service.served import Served
 from service.settings import Settings
 from service.tables.json import Columns
+from service.trial import Trials
 
 log = logging.getLogger("calibrant.store")
 
@@ -36,7 +37,12 @@ class Loader:
         self._settings = settings
         self._device = device
         self._public_key = public_key
+        self._trials = Trials()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    def end_trial(self) -> None:
+        """End the trial of a version that runs, from any thread, and let no other one begin."""
+        self._trials.close()
 
     def close(self) -> None:
         """End the thread on which large batches run."""
@@ -72,7 +78,7 @@ class Loader:
     def _served(self, path: Path, others: str | None) -> tuple[Served, str]:
         """Read, check and warm one version; raises ArtifactError, or what torch raises where the device fails."""
         settings = self._settings
-        read = artifact.read(path, self._public_key)
+        read = self._trials.read(path, self._public_key)
         digest = hashlib.sha256(read.manifest_bytes).hexdigest()
         if others not in (None, digest):
             raise OthersDiffer("its files differ from what the other workers serve under this number")

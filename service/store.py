@@ -69,6 +69,7 @@ class Store:
     def close(self) -> None:
         """Answer what waits, load no more, and end the worker thread."""
         self._closed = True
+        self._loader.end_trial()
         for model in self.catalog.models.values():
             for version in model.versions.values():
                 if version.served:

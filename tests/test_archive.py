@@ -6,18 +6,20 @@ import random
 import struct
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from lying import LIES, OBJECTS, with_items
 from running import publish
 from service import artifact
 from service.__main__ import main as serve
 from service.archive import members
 from spoiling import refusal, replace
 from training.network import ACTIVATIONS, Scaling, build
+from zips import RECORDS, deflated, packed
 
 CODE = "archive/code/__torch__/training/network.py"
 MODULE = "__torch__.training.network"
@@ -30,16 +32,6 @@ def unpacked(version: Path) -> Contents:
     """The members of the version's network."""
     with zipfile.ZipFile(version / "network.pt") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packed(contents: Mapping[str, bytes], compressed: str = "") -> bytes:
-    """An archive of these members, one of them compressed."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in contents.items():
-            kind = zipfile.ZIP_DEFLATED if name == compressed else zipfile.ZIP_STORED
-            archive.writestr(zipfile.ZipInfo(name), content, kind)
-    return file.getvalue()
 
 
 def spoil(version: Path, name: str, change: Callable[[bytes], bytes]) -> None:
@@ -186,7 +178,7 @@ MEMBERS: dict[str, tuple[Contents, str]] = {
     "constants": ({"archive/constants.pkl": pickle.dumps((1,), 2)}, "constants.pkl: a network has no constants"),
     "another byte order": ({"archive/byteorder": b"big"}, "byteorder: is not little"),
     "more code": ({"archive/code/__torch__/x.py": b"import os\n"}, "__torch__.x, line 1: import os is not allowed"),
-    "code in Latin-1": ({"archive/code/__torch__/x.py": b"\xe9"}, "is no archive that can be read"),
+    "code in Latin-1": ({"archive/code/__torch__/x.py": b"\xe9"}, "code holds a character that is not allowed"),
 }  # fmt: skip
 
 
@@ -211,22 +203,105 @@ def test_a_compressed_member_is_refused(version: Path) -> None:
     """Torch compresses code alone; and what that decompresses to is bounded by what the archive says."""
     contents = unpacked(version)
     replace(version, "network.pt", packed(contents, compressed="archive/data.pkl"))
-    assert refusal(version) == "network.pt: member data.pkl is compressed"
-    zeros = packed({**contents, CODE: bytes(50 * 2**20)}, compressed=CODE)
-    replace(version, "network.pt", zeros)
-    assert "larger than 1048576 bytes" in refusal(version)
-    size = struct.pack("<I", 50 * 2**20)
-    replace(version, "network.pt", zeros.replace(size, struct.pack("<I", 1000)))
-    assert refusal(version) == f"network.pt: is no archive that can be read: Bad CRC-32 for file {CODE!r}"
+    assert refusal(version) == "network.pt: member archive/data.pkl is compressed; torch compresses code alone"
+    zeros = {**contents, CODE: bytes(50 * 2**20)}
+    replace(version, "network.pt", packed(zeros, compressed=CODE))
+    assert refusal(version) == "network.pt: compressed members are larger than 1048576 bytes"
+    lies = {(record, "size"): 1000 for record in ("entry", "descriptor")}
+    replace(version, "network.pt", packed(zeros, compressed=CODE, lies=lies, of=CODE))
+    assert refusal(version) == f"network.pt: member {CODE} does not end where the directory says"
 
 
 def test_a_member_that_is_there_twice_is_refused(version: Path) -> None:
     """Two readers might take two different ones."""
-    file = io.BytesIO((version / "network.pt").read_bytes())
-    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        archive.writestr("archive/data.pkl", b"x")
-    replace(version, "network.pt", file.getvalue())
-    assert refusal(version) == "network.pt: member data.pkl is there twice"
+    contents = [*unpacked(version).items(), ("archive/data.pkl", b"x")]
+    replace(version, "network.pt", packed(contents))
+    assert refusal(version) == "network.pt: member archive/data.pkl is there twice"
+
+
+def test_a_member_that_is_shorter_than_the_directory_says_is_refused(version: Path) -> None:
+    """Torch would read past the end of the member, and serve the process's memory as parameters."""
+    contents = unpacked(version)
+    objects = with_items(contents[OBJECTS], "4", 1000)
+    lies = {("entry", "size"): 4000}
+    replace(version, "network.pt", packed({**contents, OBJECTS: objects}, lies=lies, of=HIDDEN_WEIGHT))
+    assert refusal(version) == f"network.pt: member {HIDDEN_WEIGHT} has two sizes: 32 and 4000"
+
+
+@pytest.mark.parametrize("of", [HIDDEN_WEIGHT, CODE])
+@pytest.mark.parametrize(
+    ("kind", "field"), [(kind, field) for kind, (_, fields) in RECORDS.items() for field in fields]
+)
+def test_a_field_that_is_not_as_torch_writes_it_is_refused(kind: str, field: str, of: str, version: Path) -> None:
+    """The refusal names the record, whether the field is in a local header, the directory or the end record."""
+    lie = b"PK\0\0" if field == "signature" else 12345
+    replace(version, "network.pt", packed(unpacked(version), compressed=CODE, lies={(kind, field): lie}, of=of))
+    place = of if kind in {"local", "descriptor", "entry"} else "end record"
+    assert place in refusal(version) or refusal(version).startswith("network.pt: directory: ")
+
+
+def plain(contents: Contents) -> bytes:
+    """Return the archive as another writer makes it: sizes in the local headers, and no zip64 records."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return file.getvalue()
+
+
+def hidden(contents: Contents) -> bytes:
+    """Return the archive with bytes between the last member and the directory, which says where it lies now."""
+    content = packed(contents)
+    offset = struct.unpack_from("<L", content, len(content) - 6)[0]
+    moved = {(record, "offset"): offset + 3 for record in ("end64", "end")}
+    moved["locator", "offset"] = len(content) - 98 + 3
+    lying = packed(contents, lies=moved)
+    return lying[:offset] + b"???" + lying[offset:]
+
+
+LAYOUTS: dict[str, Callable[[Contents], bytes]] = {
+    "another writer's": plain,
+    "bytes in front": lambda contents: b"?" + packed(contents),
+    "bytes behind": lambda contents: packed(contents) + b"?",
+    "bytes before the directory": hidden,
+    "a comment": lambda contents: packed(contents, lies={("end", "comment"): 1}) + b"?",
+    "two archives": lambda contents: 2 * packed(contents),
+    "another padding": lambda contents: packed(contents).replace(b"ZZ", b"ZY", 1),
+    "another name in the header": lambda contents: packed(contents).replace(b"archive/data/4FB", b"archive/data/5FB"),
+    "no members": lambda _: packed({}),
+    "no directory": lambda contents: packed(contents)[: -98 - 500] + packed(contents)[-98:],
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_another_layout_than_torch_writes_is_refused(name: str, version: Path) -> None:
+    """A file that two zip readers might read differently is read by none."""
+    replace(version, "network.pt", LAYOUTS[name](unpacked(version)))
+    assert refusal(version).startswith("network.pt: ")
+
+
+def test_a_compressed_member_with_bytes_behind_its_end_is_refused(version: Path) -> None:
+    """The compressed bytes end where the directory says, neither before nor behind."""
+    contents = unpacked(version)
+    content, data = packed(contents, compressed=CODE), deflated(contents[CODE])
+    for other in (data + b"?", data[:-1]):
+        size = struct.pack("<L", len(data))
+        changed = content.replace(data, other).replace(size, struct.pack("<L", len(other)))
+        replace(version, "network.pt", changed)
+        assert refusal(version).startswith("network.pt: ")
+
+
+def test_1000_changed_archives_give_no_other_parameters(version: Path) -> None:
+    """Whatever changes in the zip or the pickle, a version that loads has the parameters that were in the file."""
+    chance, contents, good = random.Random(2), unpacked(version), artifact.read(version).network.state_dict()
+    for number in range(1000):
+        replace(version, "network.pt", LIES[number % len(LIES)](chance, contents))
+        try:
+            found = artifact.read(version).network.state_dict()
+        except artifact.ArtifactError:
+            continue
+        assert found.keys() == good.keys()
+        assert all(torch.equal(value, good[name]) for name, value in found.items())
 
 
 COMMAND = b"\x80\x02cposix\nsystem\n(X\x10\x00\x00\x00echo x > spoiledtR."

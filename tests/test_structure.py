@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
     {"service.directory", "service.lacks", "service.extras", "service.archive.error", "service.whole_number"},
-    {"service.signing"},
+    {"service.signing", "service.archive.zip_reader"},
     {"service.manifest", "service.archive.calls", "service.archive.pickled"},
     {"service.layout", "service.archive.script"},
     {"service.archive.members"},
@@ -24,6 +24,7 @@ SERVICE_LAYERS = [
     {"service.tables.json_blocks"},
     {"service.tables.json", "service.tables.csv", "service.tables.arrow", "service.interval_network"},
     {"service.media", "service.predictor", "service.body", "service.request_id", "service.pages", "service.head"},
+    {"service.trial"},
     {"service.metrics", "service.exposition", "service.logs", "service.request_log"},
     {
         "service.v2.documents",

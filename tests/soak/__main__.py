@@ -11,7 +11,9 @@ from soak.case import Verdict
 from soak.judge import judged
 
 # Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
-TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups", "odd_files", "upgrades")
+TOGETHER = (
+    "publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups", "odd_files", "upgrades", "archives",
+)  # fmt: skip
 ALONE = ("overload", "large_bodies", "hostile", "memory")
 CASES = (*TOGETHER, *ALONE)
 

@@ -41,6 +41,11 @@ def wrong_values(_: "Planted", number: int, answer: bytes) -> Message:
     return changed if number % _EVERY == 0 else answer
 
 
+def wrong_parameters(_: "Planted", __: int, answer: bytes) -> Message:
+    """Another digit in a parameter."""
+    return re.sub(rb'("values":\[+-?\d*\.)(\d)', lambda found: found[1] + b"%d" % ((int(found[2]) + 5) % 10), answer)
+
+
 def no_retry_after(_: "Planted", __: int, answer: bytes) -> Message:
     """A refusal does not say when to come back."""
     return re.sub(rb"retry-after: \d+\r\n", b"", answer)
@@ -55,7 +60,7 @@ def leaks(planted: "Planted", _: int, answer: bytes) -> Message:
 FAULTS: dict[str, Fault] = {
     "none": none, "drops": drops, "other-version": other_version, "wrong-values": wrong_values,
     "reads-first": none, "no-retry-after": no_retry_after, "leaks": leaks, "one-at-a-time": none,
-    "loses-bodies": none,
+    "loses-bodies": none, "wrong-parameters": wrong_parameters,
 }  # fmt: skip
 
 

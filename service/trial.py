@@ -1,0 +1,143 @@
+"""Loads a version in a child process first, so that no file in the artifacts folder ends the process that serves.
+
+Owns `Trials.read`, which is `artifact.read` for a service. What torch makes of a network is native code: should one
+get past every check of its archive and end the process, or need all of its memory, that is the child's end.
+"""
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final, NoReturn
+
+import numpy as np
+import torch
+
+from service import artifact
+from service.artifact import NETWORK, Artifact, ArtifactError, Contents, PublicKey
+from service.predictor import BLOCK_ROWS, Predictor
+
+SECONDS: Final = 60.0
+_LOOK_SECONDS = 0.1
+# Beyond what the process has already. A network is copied, frozen and compiled, and a block of rows runs through it.
+_FREE_BYTES = 2**30
+_FREE_TIMES = 16
+
+_GOOD = b"good"
+_REPORT_MAX_BYTES = 4096
+_PR_SET_PDEATHSIG = 1
+# Loaded here, as the child had better load nothing.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Trials:
+    """Reads versions for a service, each in a child first; one at a time."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    def close(self) -> None:
+        """End the trial that runs, from any thread, and let no other one begin."""
+        self._closed = True
+
+    def read(self, directory: Path, public_key: PublicKey | None = None) -> Artifact:
+        """Read one version as `artifact.read` does, after a child has loaded the same bytes and run a block of rows.
+
+        Raises ArtifactError also where the child died, or was not done within SECONDS.
+        """
+        contents = artifact.contents(directory, public_key)
+        self._try(contents)
+        return artifact.load(contents)
+
+    def _try(self, contents: Contents) -> None:
+        """Raise ArtifactError with what the child says, or with how it ended."""
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        child = os.fork()
+        if not child:
+            _child(contents, parent, writing)
+        os.close(writing)
+        said = self._answer(reading)
+        if said is None:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if said is None:
+            late = "the service stops" if self._closed else f"it took more than {SECONDS:g} s"
+            raise ArtifactError(f"{NETWORK}: was not loaded when it was tried: {late}") from TimeoutError()
+        if said != _GOOD:
+            _raise(said, status)
+
+    def _answer(self, reading: int) -> bytes | None:
+        """Return what the child says: nothing where it died, None where it takes too long."""
+        waiting = select.poll()
+        waiting.register(reading, select.POLLIN)
+        deadline = time.monotonic() + SECONDS
+        try:
+            while not self._closed and time.monotonic() < deadline:
+                if waiting.poll(_LOOK_SECONDS * 1000):
+                    return os.read(reading, _REPORT_MAX_BYTES)
+            return None
+        finally:
+            os.close(reading)
+
+
+def _raise(said: bytes, status: int) -> NoReturn:
+    if said:
+        raise ArtifactError(said.decode(errors="replace"))
+    # The kernel takes the child first when memory runs out, which may pass.
+    cause = MemoryError() if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else None
+    ended = f"died of signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"ended with {status >> 8}"
+    raise ArtifactError(f"{NETWORK}: the process {ended} in which it was tried") from cause
+
+
+def _child(contents: Contents, parent: int, writing: int) -> NoReturn:
+    """Load the version, write what became of it to the descriptor, and end without a trace of the parent's exit."""
+    try:
+        # A collection would end the parent's objects, with all that their ends do.
+        gc.disable()
+        try:
+            _confine(parent, writing, len(contents.files[NETWORK]))
+            _run(contents)
+            said = _GOOD
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent says it
+            said = (str(error) or type(error).__name__).encode(errors="replace")
+        os.write(writing, said[:_REPORT_MAX_BYTES])
+    finally:
+        os._exit(0)
+
+
+def _run(contents: Contents) -> None:
+    predictor = Predictor(artifact.load(contents), torch.device("cpu"))
+    golden = np.array(predictor.manifest.golden.inputs, dtype=np.float32)
+    predictor.run(np.resize(golden, (BLOCK_ROWS, golden.shape[1])))
+
+
+def _confine(parent: int, writing: int, network_bytes: int) -> None:
+    """Keep one descriptor of the parent's, end with it, answer no signal for it, and take no more than some memory."""
+    os.closerange(3, writing)
+    os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        free = _FREE_BYTES + _FREE_TIMES * network_bytes
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + free)
+    _limit(resource.RLIMIT_CORE, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, hard))
