@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard, cast
@@ -21,6 +22,8 @@ import torch
 
 from service.archive import members
 from service.archive.error import ArchiveError
+from service.column_names import check as check_columns
+from service.column_names import check_layers
 from service.directory import ArtifactError, Directory
 from service.manifest import (
     NAME,
@@ -44,7 +47,7 @@ from service.signing import PublicKey, read_public_key
 # What is handed on, so that training needs no other module than this.
 __all__ = [
     "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column", "Data", "File", "Golden", "Interval", "Losses",
-    "Manifest", "Parameter", "PublicKey", "Report", "Training", "read_public_key",
+    "Manifest", "Parameter", "PublicKey", "Report", "Training", "check_columns", "read_public_key",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -194,6 +197,14 @@ def _check_answers(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
     layers = _answer(network, "activations", golden)
     if not isinstance(layers, dict) or not all(_are_rows(layer, count) for layer in layers.values()):
         raise ArtifactError(f"{NETWORK}: activations does not give a row of each layer for each golden input")
+    _check_layers(manifest, {name: layer.shape[1] for name, layer in layers.items()})
+
+
+def _check_layers(manifest: Manifest, widths: Mapping[str, int]) -> None:
+    try:
+        check_layers([column.name for column in (*manifest.features, *manifest.targets)], widths)
+    except ValueError as error:
+        raise ArtifactError(f"{MANIFEST}: {error}") from error
 
 
 def _check_bounds(network: torch.jit.ScriptModule, golden: Golden, interval: Interval) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from service import column_names
 from service.directory import FILE_MAX_BYTES, ArtifactError
 
 FORMAT: Literal["calibrant/1"] = "calibrant/1"
@@ -135,9 +136,7 @@ class Manifest(_Contract):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [column.name for column in (*self.features, *self.targets)]
-        if len(set(names)) < len(names):
-            raise ValueError("two columns have the same name")
+        column_names.check([column.name for column in self.features], [column.name for column in self.targets])
         if missing := {NETWORK, REPORT} - set(self.files):
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
         golden = self.golden
@@ -159,8 +158,6 @@ class Manifest(_Contract):
         shape = [len(row) for row in self.golden.outputs]
         if any([len(row) for row in bound] != shape for bound in (interval.golden.lower, interval.golden.upper)):
             raise ValueError("interval.golden does not have the shape of golden.outputs")
-        if taken := {"coverage", "guaranteed"} & {target.name for target in self.targets}:
-            raise ValueError(f"a target of a version with intervals cannot be called {min(taken)}")
 
 
 class Report(_Contract):
@@ -184,6 +181,7 @@ def parse(kind: type[_Model], content: bytes, name: str) -> _Model:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         what = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
+        what = what.removeprefix("Value error, ")
         if where == "format":
             what = f"unknown format; this reader knows {FORMAT}"
         raise ArtifactError(f"{name}: {where}: {what}" if where else f"{name}: {what}") from error

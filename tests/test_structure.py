@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
-    {"service.directory", "service.signing", "service.archive.error"},
+    {"service.directory", "service.signing", "service.archive.error", "service.column_names"},
     {"service.manifest", "service.archive.calls", "service.archive.pickled"},
     {"service.archive.script"},
     {"service.archive.members"},

@@ -106,7 +106,7 @@ def test_a_target_cannot_have_the_name_of_what_stands_beside_it(
     data = table(f"x,{name}\n1,2\n2,3\n3,5\n")
     status, _, error = command("fit", "--data", data, "--artifacts", tmp_path / "artifacts")
     assert status == 2
-    assert error.startswith(f"error: readings.csv, line 1: a target cannot be called {name!r}")
+    assert error.startswith(f"error: readings.csv, line 1, column {name!r}: has a name that an answer with an interval")
     status, _, error = command(
         "fit", "--data", data, "--target", "x", "--epochs", 1, "--validation-fraction", 0, "--artifacts", tmp_path / "a"
     )
