@@ -26,9 +26,11 @@ from service.column_names import check as check_columns
 from service.column_names import check_layers
 from service.directory import ArtifactError, Directory
 from service.manifest import (
+    KEPT_MAX_BYTES,
     NAME,
     NETWORK,
     REPORT,
+    UNIT_MAX_LENGTH,
     Bounds,
     Column,
     Data,
@@ -38,16 +40,16 @@ from service.manifest import (
     Losses,
     Manifest,
     Parameter,
-    Report,
     Training,
-    parse,
 )
+from service.report import Report
 from service.signing import PublicKey, read_public_key
+from service.strict_json import parse
 
 # What is handed on, so that training needs no other module than this.
 __all__ = [
-    "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column", "Data", "File", "Golden", "Interval", "Losses",
-    "Manifest", "Parameter", "PublicKey", "Report", "Training", "check_columns", "read_public_key",
+    "NETWORK", "REPORT", "UNIT_MAX_LENGTH", "ArtifactError", "Bounds", "Column", "Data", "File", "Golden", "Interval",
+    "Losses", "Manifest", "Parameter", "PublicKey", "Report", "Training", "check_columns", "read_public_key",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -138,7 +140,9 @@ def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
     network = _load(contents[NETWORK])
     _check_parameters(network, manifest)
     _check_answers(network, manifest)
-    return Artifact(manifest, written, network, contents[REPORT], _gradients(report, manifest))
+    report.check(manifest)
+    gradients = {parameter.name: report.gradient(parameter) for parameter in manifest.parameters}
+    return Artifact(manifest, written, network, contents[REPORT], gradients)
 
 
 def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) -> None:
@@ -151,10 +155,16 @@ def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) 
 
 
 def _read_as_described(opened: Directory, name: str, entry: File) -> bytes:
-    content = opened.read(name)
-    if len(content) != entry.size:
-        raise ArtifactError(f"{name}: has {len(content)} bytes, the manifest says {entry.size}")
-    if describe(content) != entry:
+    """Return the bytes of a file that is needed; those of another one are hashed, and not kept."""
+    if limit := KEPT_MAX_BYTES.get(name):
+        content = opened.read(name, limit)
+        sha256, size = hashlib.sha256(content).hexdigest(), len(content)
+    else:
+        content = b""
+        sha256, size = opened.digest(name)
+    if size != entry.size:
+        raise ArtifactError(f"{name}: has {size} bytes, the manifest says {entry.size}")
+    if sha256 != entry.sha256:
         raise ArtifactError(f"{name}: its sha256 is not the manifest's")
     return content
 
@@ -229,19 +239,6 @@ def _answer(network: torch.jit.ScriptModule, method: str, golden: Golden, *more:
 
 def _are_rows(value: object, count: int) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.dim() == 2 and len(value) == count
-
-
-def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:
-    gradients = {}
-    for parameter in manifest.parameters:
-        try:
-            gradient = torch.tensor(report.gradients[parameter.name], dtype=torch.float32)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{REPORT}: has no gradient of {parameter.name}") from error
-        if tuple(gradient.shape) != parameter.shape:
-            raise ArtifactError(f"{REPORT}: the gradient of {parameter.name} has another shape")
-        gradients[parameter.name] = gradient
-    return gradients
 
 
 def _first_line(error: Exception) -> str:

@@ -1,12 +1,16 @@
 """Reads the files of a version's directory: regular ones, not through links, and no further than a limit."""
 
 import errno
+import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 FILE_MAX_BYTES = 2 * 2**30
+_BLOCK_BYTES = 2**20
 
 
 class ArtifactError(Exception):
@@ -31,17 +35,32 @@ class Directory:
 
     def read(self, name: str, limit: int = FILE_MAX_BYTES) -> bytes:
         """All bytes of a file; raises ArtifactError where it is not a regular one, or has more than `limit`."""
+        with self._opened(name) as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise ArtifactError(f"{name}: is larger than {limit} bytes")
+        return content
+
+    def digest(self, name: str) -> tuple[str, int]:
+        """Return the sha256 and the size of a file without keeping its bytes; raise ArtifactError as `read` does."""
+        found, size = hashlib.sha256(), 0
+        with self._opened(name) as file:
+            while block := file.read(_BLOCK_BYTES):
+                found.update(block)
+                if (size := size + len(block)) > FILE_MAX_BYTES:
+                    raise ArtifactError(f"{name}: is larger than {FILE_MAX_BYTES} bytes")
+        return found.hexdigest(), size
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[BinaryIO]:
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._descriptor)
             with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise ArtifactError(f"{name}: is not a regular file")
-                content = file.read(limit + 1)
+                yield file
         except OSError as error:
             raise ArtifactError(f"{name}: {_reason(error)}") from error
-        if len(content) > limit:
-            raise ArtifactError(f"{name}: is larger than {limit} bytes")
-        return content
 
 
 def _reason(error: OSError) -> str:
