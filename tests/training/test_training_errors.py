@@ -37,6 +37,8 @@ BAD_FLAGS = [
     (["--seed", "-1"], "argument --seed"),
     (["--device", "abacus"], "argument --device: invalid choice: 'abacus'"),
     (["--unit", "degC"], "argument --unit: 'degC' is not COLUMN=UNIT"),
+    (["--unit", f"celsius={'C' * 101}"], "argument --unit: a unit must be 1 to 100 printable characters"),
+    (["--unit", "celsius=de\ng"], "argument --unit: a unit must be 1 to 100 printable characters"),
     (["--unit", "kelvin=K"], "thermometer.csv, line 1: has no column 'kelvin'; its columns are fahrenheit, celsius"),
     (["--target", "kelvin"], "thermometer.csv, line 1: has no column 'kelvin'; its columns are fahrenheit, celsius"),
     (["--target", "celsius", "--target", "celsius"], "--target names a column twice"),
@@ -86,6 +88,17 @@ def test_a_file_name_that_cannot_name_a_model_asks_for_one(command: Command, tmp
     assert "'my readings' cannot name a model" in error
     assert "give a name with --model" in error
     assert command("fit", *flags, "--model", "mine")[0] == 0
+
+
+@pytest.mark.parametrize("name", [b"read\xffings.csv", b"read\nings.csv"])
+def test_a_file_name_that_no_manifest_can_hold_is_refused(name: bytes, command: Command, tmp_path: Path) -> None:
+    """The error comes before the training, and is one line."""
+    path = tmp_path / os.fsdecode(name)
+    path.write_text(TABLE)
+    status, _, error = command("fit", "--data", path, "--model", "mine", "--artifacts", tmp_path / "artifacts")
+    assert status == 2
+    assert error.endswith(": has a file name that cannot be printed; rename the file\n")
+    assert error.count("\n") == 1
 
 
 def test_a_column_constant_in_the_rows_drawn_is_refused(command: Command, tmp_path: Path, table: Write) -> None:
