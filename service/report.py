@@ -1,6 +1,7 @@
 """``report.json``: the training record, and what it has to agree on with the manifest."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -13,6 +14,15 @@ from service.manifest import REPORT, ColumnName, Contract, Finite, Float32, Mani
 Curve: TypeAlias = Annotated[tuple[Finite, ...], Field(min_length=1)]
 Table: TypeAlias = dict[ColumnName, tuple[Float32, ...]]
 RowNumbers: TypeAlias = tuple[Annotated[int, Field(ge=0)], ...]
+
+
+@lru_cache
+def _nested(depth: int) -> TypeAdapter[Any]:
+    """Return what checks numbers in lists of this depth."""
+    kind: Any = Float32
+    for _ in range(depth):
+        kind = list[kind]
+    return TypeAdapter(kind)
 
 
 class Report(Contract):
@@ -66,11 +76,8 @@ class Report(Contract):
     def gradient(self, parameter: Parameter) -> torch.Tensor:
         """Return the gradient of a parameter; raise ArtifactError where it is missing, or is no such array."""
         name = parameter.name
-        kind: Any = Float32
-        for _ in parameter.shape:
-            kind = list[kind]
         try:
-            numbers = TypeAdapter(kind).validate_python(self.gradients[name], strict=True)
+            numbers = _nested(len(parameter.shape)).validate_python(self.gradients[name], strict=True)
             gradient = torch.tensor(numbers, dtype=torch.float32)
         except (KeyError, ValueError, ValidationError) as error:
             raise ArtifactError(f"{REPORT}: has no gradient of {name}, of finite float32 numbers") from error
