@@ -24,10 +24,10 @@ from service.archive import members
 from service.archive.error import ArchiveError
 from service.column_names import check as check_columns
 from service.column_names import check_layers
+from service.contract import NAME
 from service.directory import ArtifactError, Directory
 from service.manifest import (
     KEPT_MAX_BYTES,
-    NAME,
     NETWORK,
     REPORT,
     UNIT_MAX_LENGTH,

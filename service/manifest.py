@@ -1,21 +1,35 @@
 """``manifest.json``: what a version says of itself. Every number has a range that makes sense, and fields agree."""
 
-import re
-from datetime import datetime
 from itertools import chain
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from service import column_names
+from service.contract import (
+    Cases,
+    ColumnName,
+    Contract,
+    Count,
+    DateTime,
+    FileName,
+    Finite,
+    Float32,
+    Name,
+    ParameterName,
+    Printable,
+    Setting,
+    Sha256,
+    Word,
+    text_of,
+)
 from service.directory import FILE_MAX_BYTES
 
 FORMAT: Literal["calibrant/1"] = "calibrant/1"
 NETWORK = "network.pt"
 REPORT = "report.json"
 
-NAME = r"[a-z][a-z0-9_-]{0,63}"
 UNIT_MAX_LENGTH = 100
 # Of a version: how many files, how large all of them and the two that the service keeps in memory may be.
 FILES_MAX = 64
@@ -25,62 +39,7 @@ KEPT_MAX_BYTES = {NETWORK: 512 * 2**20, REPORT: 512 * 2**20}
 TOLERANCE_MAX_SHARE = 0.01
 # Golden inputs lie in the training range, or at most so many times its length outside.
 GOLDEN_MAX_DISTANCE = 10
-
 _PARAMETERS_MAX = 1000
-_GOLDEN_MAX_CASES = 1000
-# The least number that float32 rounds to infinity; its largest one is written 3.4028235e+38, which is above itself.
-_FLOAT32_END = (2 - 2**-24) * 2.0**127
-_WHOLE_MAX = 2**53
-_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable() or text != text.strip():
-        raise ValueError("has characters that cannot be printed, or white space around it")
-    return text
-
-
-def _date_time(text: str) -> str:
-    if not _DATE_TIME.fullmatch(text):
-        raise ValueError("is not an ISO date and time with an offset, such as 2026-11-27T12:00:00+00:00")
-    datetime.fromisoformat(text)
-    return text
-
-
-def _text(longest: int) -> object:
-    return StringConstraints(min_length=1, max_length=longest)
-
-
-Printable = AfterValidator(_printable)
-Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-ColumnName = Annotated[str, _text(column_names.NAME_MAX_LENGTH), Printable]
-# Two underscores at both ends are safetensors's own.
-ParameterName = Annotated[
-    str, StringConstraints(pattern=r"^([A-Za-z0-9]|_[A-Za-z0-9])[A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$", max_length=200)
-]
-Word = Annotated[str, _text(100), Printable]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Float32 = Annotated[float, Field(gt=-_FLOAT32_END, lt=_FLOAT32_END, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=_WHOLE_MAX)]
-Cases: TypeAlias = Annotated[
-    tuple[Annotated[tuple[Float32, ...], Field(max_length=column_names.COLUMNS_MAX)], ...],
-    Field(max_length=_GOLDEN_MAX_CASES),
-]
-# A text may have the names of all features.
-Setting: TypeAlias = (
-    Annotated[str, Field(max_length=2 * column_names.NAMES_MAX_LENGTH)]
-    | Annotated[int, Field(ge=-_WHOLE_MAX, le=_WHOLE_MAX)]
-    | Annotated[float, Field(ge=-_WHOLE_MAX, le=_WHOLE_MAX, allow_inf_nan=False)]
-    | Annotated[tuple[Annotated[int, Field(ge=0, le=_WHOLE_MAX)], ...], Field(max_length=64)]
-)
-
-
-class Contract(BaseModel):
-    """A document of a version, or a part of one: no unknown keys, no conversions, no changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Column(Contract):
@@ -88,7 +47,7 @@ class Column(Contract):
 
     name: ColumnName
     type: Literal["float32"] = "float32"
-    unit: Annotated[str, _text(UNIT_MAX_LENGTH), Printable] | None
+    unit: Annotated[str, text_of(UNIT_MAX_LENGTH), Printable] | None
     minimum: Float32
     maximum: Float32
 
@@ -177,7 +136,7 @@ class Interval(Contract):
 class Data(Contract):
     """Where the readings came from: file name, sha256 of its bytes, number of rows."""
 
-    file: Annotated[str, _text(255)]
+    file: Annotated[str, text_of(255)]
     sha256: Sha256
     rows: Count
 
@@ -204,7 +163,7 @@ class Manifest(Contract):
 
     format: Literal["calibrant/1"] = FORMAT
     model: Name
-    created: Annotated[str, AfterValidator(_date_time)]
+    created: DateTime
     features: Annotated[tuple[Column, ...], Field(min_length=1, max_length=column_names.COLUMNS_MAX)]
     targets: Annotated[tuple[Column, ...], Field(min_length=1, max_length=column_names.COLUMNS_MAX)]
     parameters: Annotated[tuple[Parameter, ...], Field(max_length=_PARAMETERS_MAX)]
@@ -248,13 +207,19 @@ class Manifest(Contract):
             raise ValueError("golden.inputs does not have one value per feature")
         if {len(row) for row in golden.outputs} != {len(self.targets)} or len(golden.tolerance) != len(self.targets):
             raise ValueError("golden.outputs and golden.tolerance do not have one value per target")
-        for at, (feature, values) in enumerate(zip(self.features, zip(*golden.inputs, strict=True), strict=True)):
+        self._check_inputs()
+        self._check_tolerance()
+
+    def _check_inputs(self) -> None:
+        for at, (feature, values) in enumerate(zip(self.features, zip(*self.golden.inputs, strict=True), strict=True)):
             reach = GOLDEN_MAX_DISTANCE * (feature.maximum - feature.minimum)
             if min(values) < feature.minimum - reach or max(values) > feature.maximum + reach:
                 raise ValueError(f"golden.inputs: one of features.{at} is far outside the range seen in training")
-        for at, (target, values) in enumerate(zip(self.targets, zip(*golden.outputs, strict=True), strict=True)):
+
+    def _check_tolerance(self) -> None:
+        for at, (target, values) in enumerate(zip(self.targets, zip(*self.golden.outputs, strict=True), strict=True)):
             size = max(target.maximum - target.minimum, *map(abs, values))
-            if golden.tolerance[at] > TOLERANCE_MAX_SHARE * size:
+            if self.golden.tolerance[at] > TOLERANCE_MAX_SHARE * size:
                 share = f"{TOLERANCE_MAX_SHARE:.0%}".replace("%", " %")
                 raise ValueError(f"golden.tolerance.{at}: is above {share} of {size:g}, so that it would prove nothing")
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import torch
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from service.contract import ColumnName, Contract, Finite, Float32, ParameterName
 from service.directory import ArtifactError
-from service.manifest import REPORT, ColumnName, Contract, Finite, Float32, Manifest, Parameter, ParameterName, Training
+from service.manifest import REPORT, Manifest, Parameter, Training
 
 Curve: TypeAlias = Annotated[tuple[Finite, ...], Field(min_length=1)]
 Table: TypeAlias = dict[ColumnName, tuple[Float32, ...]]

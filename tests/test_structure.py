@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
     {"service.directory", "service.signing", "service.archive.error", "service.column_names"},
+    {"service.contract"},
     {"service.manifest", "service.strict_json", "service.archive.calls", "service.archive.pickled"},
     {"service.archive.script", "service.report"},
     {"service.archive.members"},
