@@ -10,6 +10,7 @@ imports this module alone, so that writer and reader keep one contract.
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard, cast
@@ -18,6 +19,8 @@ import torch
 
 from service.archive import members
 from service.archive.error import ArchiveError
+from service.column_names import check as check_columns
+from service.column_names import check_layers
 from service.directory import ArtifactError, Directory
 from service.extras import needed
 from service.layout import (
@@ -33,8 +36,10 @@ from service.layout import (
     versions,
 )
 from service.manifest import (
+    KEPT_MAX_BYTES,
     NETWORK,
     REPORT,
+    UNIT_MAX_LENGTH,
     Bounds,
     Column,
     Data,
@@ -44,17 +49,18 @@ from service.manifest import (
     Losses,
     Manifest,
     Parameter,
-    Report,
     Training,
-    parse,
 )
+from service.report import Report
 from service.signing import PublicKey, read_public_key
+from service.strict_json import parse
 
 # What is handed on, so that training needs no other module than this.
 __all__ = [
-    "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "ArtifactError", "Bounds", "Column",
-    "Data", "File", "Golden", "Interval", "Labels", "Losses", "Manifest", "Parameter", "PublicKey", "Report",
-    "Training", "default_model", "is_name", "labels", "needed", "read_public_key", "versions",
+    "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "UNIT_MAX_LENGTH", "ArtifactError",
+    "Bounds", "Column", "Data", "File", "Golden", "Interval", "Labels", "Losses", "Manifest", "Parameter", "PublicKey",
+    "Report", "Training", "check_columns", "default_model", "is_name", "labels", "needed", "read_public_key",
+    "versions",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -141,7 +147,8 @@ def load(contents: Contents) -> Artifact:
     network = _load(contents.files[NETWORK])
     _check_parameters(network, manifest)
     _check_answers(network, manifest)
-    gradients = _gradients(report, manifest)
+    report.check(manifest)
+    gradients = {parameter.name: report.gradient(parameter) for parameter in manifest.parameters}
     return Artifact(manifest, contents.manifest_bytes, network, contents.files[REPORT], gradients)
 
 
@@ -155,10 +162,15 @@ def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) 
 
 
 def _read_as_described(opened: Directory, name: str, entry: File) -> bytes:
+    """Return the bytes of a file that is needed; those of another one are hashed, and not kept."""
     if (size := opened.size(name)) != entry.size:
         raise ArtifactError(f"{name}: has {size} bytes, the manifest says {entry.size}")
-    content = opened.read(name, entry.size)
-    if describe(content) != entry:
+    if limit := KEPT_MAX_BYTES.get(name):
+        content = opened.read(name, limit)
+        sha256 = hashlib.sha256(content).hexdigest()
+    else:
+        content, sha256 = b"", opened.digest(name)
+    if sha256 != entry.sha256:
         raise ArtifactError(f"{name}: its sha256 is not the manifest's")
     return content
 
@@ -201,6 +213,14 @@ def _check_answers(network: torch.jit.ScriptModule, manifest: Manifest) -> None:
     layers = _answer(network, "activations", golden)
     if not isinstance(layers, dict) or not all(_are_rows(layer, count) for layer in layers.values()):
         raise ArtifactError(f"{NETWORK}: activations does not give a row of each layer for each golden input")
+    _check_layers(manifest, {name: layer.shape[1] for name, layer in layers.items()})
+
+
+def _check_layers(manifest: Manifest, widths: Mapping[str, int]) -> None:
+    try:
+        check_layers([column.name for column in (*manifest.features, *manifest.targets)], widths)
+    except ValueError as error:
+        raise ArtifactError(f"{MANIFEST}: {error}") from error
 
 
 def _check_bounds(network: torch.jit.ScriptModule, golden: Golden, interval: Interval) -> None:
@@ -225,19 +245,6 @@ def _answer(network: torch.jit.ScriptModule, method: str, golden: Golden, *more:
 
 def _are_rows(value: object, count: int) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.dim() == 2 and len(value) == count
-
-
-def _gradients(report: Report, manifest: Manifest) -> dict[str, torch.Tensor]:
-    gradients = {}
-    for parameter in manifest.parameters:
-        try:
-            gradient = torch.tensor(report.gradients[parameter.name], dtype=torch.float32)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{REPORT}: has no gradient of {parameter.name}") from error
-        if tuple(gradient.shape) != parameter.shape:
-            raise ArtifactError(f"{REPORT}: the gradient of {parameter.name} has another shape")
-        gradients[parameter.name] = gradient
-    return gradients
 
 
 def _first_line(error: Exception) -> str:

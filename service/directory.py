@@ -1,13 +1,16 @@
 """Reads the files of a folder: regular ones, not through links, no further than a limit, and without ever waiting."""
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 FILE_MAX_BYTES = 2 * 2**30
+_BLOCK_BYTES = 2**20
 
 
 class ArtifactError(Exception):
@@ -44,11 +47,11 @@ class Directory:
         except OSError as error:
             raise ArtifactError(f"{self._path.name}: {reason(error)}") from error
 
-    def size(self, name: str) -> int:
+    def size(self, name: str, *, through_link: bool = False) -> int:
         """Return the size of a file; raises ArtifactError where there is none, or it is not a regular one."""
         try:
             # Looked at first: to open a device may do something, and to read a FIFO may wait for ever.
-            found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=through_link)
         except OSError as error:
             raise ArtifactError(f"{name}: {reason(error)}") from error
         if stat.S_ISLNK(found.st_mode):
@@ -57,21 +60,45 @@ class Directory:
             raise ArtifactError(f"{name}: is not a regular file")
         return found.st_size
 
-    def read(self, name: str, limit: int = FILE_MAX_BYTES) -> bytes:
-        """Return all bytes of a file; raises ArtifactError where it is not a regular one, or has more than `limit`."""
-        size = self.size(name)
+    def has_link(self, name: str) -> bool:
+        """Return whether there is a symbolic link of this name, to whatever it leads."""
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._descriptor)
+            return stat.S_ISLNK(os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+
+    def read(self, name: str, limit: int = FILE_MAX_BYTES, *, through_link: bool = False) -> bytes:
+        """Return all bytes of a file; raises ArtifactError where it is not a regular one, or has more than `limit`."""
+        with self._opened(name, limit, through_link=through_link) as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise ArtifactError(f"{name}: is larger than {limit} bytes")
+        return content
+
+    def digest(self, name: str) -> str:
+        """Return the sha256 of a file without keeping its bytes; raises ArtifactError as `read` does."""
+        found, size = hashlib.sha256(), 0
+        with self._opened(name, FILE_MAX_BYTES) as file:
+            while block := file.read(_BLOCK_BYTES):
+                found.update(block)
+                if (size := size + len(block)) > FILE_MAX_BYTES:
+                    raise ArtifactError(f"{name}: is larger than {FILE_MAX_BYTES} bytes")
+        return found.hexdigest()
+
+    @contextmanager
+    def _opened(self, name: str, limit: int, *, through_link: bool = False) -> Iterator[BinaryIO]:
+        if self.size(name, through_link=through_link) > limit:
+            raise ArtifactError(f"{name}: is larger than {limit} bytes")
+        flags = os.O_RDONLY | os.O_NONBLOCK | (0 if through_link else os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(name, flags, dir_fd=self._descriptor)
             with open(descriptor, "rb") as file:
                 # Another file may have taken its place meanwhile.
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise ArtifactError(f"{name}: is not a regular file")
-                content = b"" if size > limit else file.read(limit + 1)
+                yield file
         except OSError as error:
             raise ArtifactError(f"{name}: {reason(error)}") from error
-        if max(size, len(content)) > limit:
-            raise ArtifactError(f"{name}: is larger than {limit} bytes")
-        return content
 
 
 def reason(error: OSError) -> str:

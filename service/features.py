@@ -33,7 +33,8 @@ class FeatureValues:
     def __init__(self, features: tuple[Column, ...]) -> None:
         minimum = [column.minimum for column in features]
         maximum = [column.maximum for column in features]
-        self._bounds = np.linspace(minimum, maximum, _BUCKETS_IN_RANGE + 1).astype(np.float32)
+        # No bound is -0.0, which would be another bucket than 0.0 with the same bound.
+        self._bounds = np.linspace(minimum, maximum, _BUCKETS_IN_RANGE + 1).astype(np.float32) + np.float32(0)
         self._names = [(*map(str, bounds), "+Inf") for bounds in self._bounds.T]
         self._counts = np.zeros((len(self._bounds) + 1, len(features)), dtype=np.int64)
         self._sums = np.zeros(len(features))

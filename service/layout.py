@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from service.contract import NAME
 from service.directory import ArtifactError, Directory, reason
-from service.manifest import NAME
 
 LABELS = "labels"
 DEFAULT_LABEL = "champion"
@@ -121,7 +121,7 @@ def _read_labels(opened: Directory, names: Iterable[str], fault: str | None) -> 
     found, faults = {}, {}
     for name in names:
         try:
-            text = _small(opened, name)
+            text = _small(opened, name, through_link=True)
         except ArtifactError as error:
             faults[name] = f"{LABELS}/{error}"
             continue
@@ -132,11 +132,11 @@ def _read_labels(opened: Directory, names: Iterable[str], fault: str | None) -> 
     return Labels(found, faults, fault)
 
 
-def _small(opened: Directory, name: str) -> str | None:
+def _small(opened: Directory, name: str, *, through_link: bool = False) -> str | None:
     """Return the text of a small file, None where there is no such file; raises ArtifactError for an odd one."""
     try:
-        return opened.read(name, _SMALL_MAX_BYTES).decode("ascii", "replace").strip()
+        return opened.read(name, _SMALL_MAX_BYTES, through_link=through_link).decode("ascii", "replace").strip()
     except ArtifactError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        if isinstance(error.__cause__, FileNotFoundError) and not opened.has_link(name):
             return None
         raise

@@ -10,10 +10,11 @@ ROOT = Path(__file__).parent.parent
 
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
-    {"service.directory", "service.lacks", "service.extras", "service.archive.error", "service.whole_number"},
-    {"service.signing", "service.archive.zip_reader"},
-    {"service.manifest", "service.archive.calls", "service.archive.pickled"},
-    {"service.layout", "service.archive.script"},
+    {"service.directory", "service.lacks", "service.extras", "service.column_names"},
+    {"service.archive.error", "service.whole_number"},
+    {"service.signing", "service.archive.zip_reader", "service.contract"},
+    {"service.manifest", "service.strict_json", "service.archive.calls", "service.archive.pickled"},
+    {"service.layout", "service.archive.script", "service.report"},
     {"service.archive.members"},
     {"service.artifact", "service.listing", "service.settings", "service.access", "service.problems"},
     {"service.outputs"},

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from service import artifact
 from training.errors import InvalidInputError
-from training.intervals import RESERVED_TARGETS
 from training.loop import Split
 from training.readings import Readings
 
@@ -49,16 +49,23 @@ def choose(readings: Readings, targets: Sequence[str], units: Mapping[str, str])
     if len(set(targets)) < len(targets):
         raise InvalidInputError("--target names a column twice")
     target_names = tuple(targets) or names[-1:]
-    if reserved := set(RESERVED_TARGETS).intersection(target_names):
-        raise InvalidInputError(
-            f"{readings.file}, line 1: a target cannot be called {min(reserved)!r}, as that stands beside the bounds"
-        )
     feature_names = tuple(name for name in names if name not in target_names)
     if not feature_names:
         raise InvalidInputError(f"{readings.file}, line 1: has no column left to be a feature")
+    _check_names(readings.file, feature_names, target_names)
     values = torch.from_numpy(readings.values)
     features, outcomes = (values[:, [names.index(name) for name in some]] for some in (feature_names, target_names))
     return Dataset(readings, units, feature_names, target_names, features, outcomes)
+
+
+def _check_names(file: str, features: Sequence[str], targets: Sequence[str]) -> None:
+    """Raise InvalidInputError where a service could not answer with these columns, so that no run is in vain."""
+    try:
+        artifact.check_columns(features, targets)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{file}, line 1, {error}; rename the column in the file's header, or remove it"
+        ) from error
 
 
 def draw(dataset: Dataset, fraction: float, seed: int) -> Rows:

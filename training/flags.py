@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from service import artifact
+
 _Value = TypeVar("_Value")
 
 _HIDDEN_MAX_WIDTH = 1_024
@@ -82,6 +84,9 @@ def unit(text: str) -> tuple[str, str]:
     name, _, of = text.rpartition("=")
     if not (name and of):
         raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=UNIT")
+    of = of.strip()
+    if not (0 < len(of) <= artifact.UNIT_MAX_LENGTH and of.isprintable()):
+        raise argparse.ArgumentTypeError(f"a unit must be 1 to {artifact.UNIT_MAX_LENGTH} printable characters")
     return name, of
 
 

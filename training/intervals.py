@@ -6,7 +6,7 @@ the jackknife+", Annals of Statistics 49 (2021), https://arxiv.org/abs/1905.0292
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from training.network import ACTIVATIONS, Logarithm, Network, Scaling
 
 # The weights ``[M, out, in]`` and biases ``[M, out]`` of one layer of M networks.
 StackedLayer: TypeAlias = tuple[Tensor, Tensor]
-
-# What the answer says of an interval beside its targets.
-RESERVED_TARGETS: Final = ("coverage", "guaranteed")
 
 
 class Stacked(nn.Module):

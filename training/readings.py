@@ -40,6 +40,7 @@ def read(path: Path) -> Readings:
     At least two rows, and no constant column. Raises InvalidInputError, which names the file, and the line and the
     column where the trouble has them.
     """
+    _check_file_name(path)
     content = _content(path)
     table = _Table(path, _decode(path, content))
     table.check_names()
@@ -78,6 +79,12 @@ def _check_spreads(path: Path, readings: Readings) -> None:
             raise InvalidInputError(f"{where}: is constant, so nothing can be learned from it")
         if not _SPREAD_MIN < spread < _SPREAD_MAX:
             raise InvalidInputError(f"{where}: varies by about {spread:.1g}, which float32 cannot scale")
+
+
+def _check_file_name(path: Path) -> None:
+    """Raise InvalidInputError where a manifest, which is UTF-8, cannot hold the file's name."""
+    if not path.name.isprintable():
+        raise InvalidInputError(f"{str(path)!r}: has a file name that cannot be printed; rename the file")
 
 
 def _content(path: Path) -> bytes:

@@ -20,6 +20,8 @@ from training.loop import Curves
 from training.network import Network
 
 RECORDED_ROWS = 10_000
+# So that the report of a very wide table is not larger than the reader takes.
+_RECORDED_VALUES = 4_000_000
 _GOLDEN_CASES = 16
 _GOLDEN_TOLERANCE = 1e-5
 # The golden bounds leave this part of the readings out on either side: 80 %, which eleven can give too.
@@ -111,7 +113,8 @@ def _own_version() -> str:
 
 def _report(run: Run, training: artifact.Training) -> artifact.Report:
     dataset = run.dataset
-    kept = spread_rows(len(dataset.features), RECORDED_ROWS)
+    columns = len(dataset.feature_names) + 3 * len(dataset.target_names)
+    kept = spread_rows(len(dataset.features), min(RECORDED_ROWS, _RECORDED_VALUES // columns))
     features, targets = dataset.features[kept], dataset.targets[kept]
     with torch.no_grad():
         predictions = run.network(features)

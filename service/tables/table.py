@@ -7,12 +7,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from service.column_names import OUT_OF_RANGE, bounds_of, of_layer, predicted
 from service.entry import Rows
 from service.outputs import Outputs
 from service.problems import Fault, TooLarge, WrongValues, pointer
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-OUT_OF_RANGE = "out_of_range"
 # What is read or written at once: between two blocks, the event loop gets its turn.
 BLOCK_ROWS = 8192
 
@@ -69,8 +69,8 @@ def prediction_columns(table: Table, targets: Sequence[str], outputs: Outputs) -
     values, count = outputs.predictions.T, len(targets)
     for at, target in enumerate(targets):
         # All predictions are before all lower bounds, and these before all upper ones.
-        named = zip((target, f"{target}_lower", f"{target}_upper"), values[at::count], strict=False)
-        columns += [(f"predicted_{name}" if name in table.names else name, column) for name, column in named]
+        named = zip((target, *bounds_of(target)), values[at::count], strict=False)
+        columns += [(predicted(name) if name in table.names else name, column) for name, column in named]
     columns.append((OUT_OF_RANGE, outputs.out_of_range))
     return _free(table, columns)
 
@@ -80,7 +80,7 @@ def activation_columns(table: Table, activations: Mapping[str, NDArray[np.float3
     return _free(
         table,
         [
-            (f"{layer}_{index}", values)
+            (of_layer(layer, index), values)
             for layer, outputs in activations.items()
             for index, values in enumerate(outputs.T)
         ],

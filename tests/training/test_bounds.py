@@ -135,7 +135,7 @@ SPOILED: dict[str, tuple[Change, str]] = {
     "rank 0": (lambda m: m["interval"]["golden"].update(rank=0), "manifest.json: interval.golden.rank: "),
     "a target's name": (
         lambda m: m["targets"][0].update(name="coverage"),
-        "a target of a version with intervals cannot be called coverage",
+        "column 'coverage': has a name that an answer with an interval uses beside its targets",
     ),
 }
 

@@ -37,6 +37,8 @@ BAD_FLAGS = [
     (["--seed", "-1"], "argument --seed"),
     (["--device", "abacus"], "argument --device: invalid choice: 'abacus'"),
     (["--unit", "degC"], "argument --unit: 'degC' is not COLUMN=UNIT"),
+    (["--unit", f"celsius={'C' * 101}"], "argument --unit: a unit must be 1 to 100 printable characters"),
+    (["--unit", "celsius=de\ng"], "argument --unit: a unit must be 1 to 100 printable characters"),
     (["--unit", "kelvin=K"], "thermometer.csv, line 1: has no column 'kelvin'; its columns are fahrenheit, celsius"),
     (["--target", "kelvin"], "thermometer.csv, line 1: has no column 'kelvin'; its columns are fahrenheit, celsius"),
     (["--target", "celsius", "--target", "celsius"], "--target names a column twice"),
@@ -88,6 +90,17 @@ def test_a_file_name_that_cannot_name_a_model_asks_for_one(command: Command, tmp
     assert command("fit", *flags, "--model", "mine")[0] == 0
 
 
+@pytest.mark.parametrize("name", [b"read\xffings.csv", b"read\nings.csv"])
+def test_a_file_name_that_no_manifest_can_hold_is_refused(name: bytes, command: Command, tmp_path: Path) -> None:
+    """The error comes before the training, and is one line."""
+    path = tmp_path / os.fsdecode(name)
+    path.write_text(TABLE)
+    status, _, error = command("fit", "--data", path, "--model", "mine", "--artifacts", tmp_path / "artifacts")
+    assert status == 2
+    assert error.endswith(": has a file name that cannot be printed; rename the file\n")
+    assert error.count("\n") == 1
+
+
 def test_a_column_constant_in_the_rows_drawn_is_refused(command: Command, tmp_path: Path, table: Write) -> None:
     """A column whose only other value went to validation has nothing to teach."""
     path = table("a,b\n" + "1,2\n" * 2 + "2,3\n")
@@ -106,7 +119,7 @@ def test_a_target_cannot_have_the_name_of_what_stands_beside_it(
     data = table(f"x,{name}\n1,2\n2,3\n3,5\n")
     status, _, error = command("fit", "--data", data, "--artifacts", tmp_path / "artifacts")
     assert status == 2
-    assert error.startswith(f"error: readings.csv, line 1: a target cannot be called {name!r}")
+    assert error.startswith(f"error: readings.csv, line 1, column {name!r}: has a name that an answer with an interval")
     status, _, error = command(
         "fit", "--data", data, "--target", "x", "--epochs", 1, "--validation-fraction", 0, "--artifacts", tmp_path / "a"
     )
