@@ -84,7 +84,7 @@ class Connection(BoundedConnection):
             return False
         head = data[:end]
         plain = self._known.get(head)
-        if plain is None:
+        if plain is None or plain.access is not self._door.keyring.access:
             self._candidate = head
             return False
         if self.timeout_keep_alive_task is not None:
@@ -175,7 +175,9 @@ class Connection(BoundedConnection):
         if self._stopping:
             self.cycle.keep_alive = False
         if candidate is not None:
-            plain = plain_head(candidate, cast("Scope", self.scope), self.parser, self._settings, self._door.access)
+            plain = plain_head(
+                candidate, cast("Scope", self.scope), self.parser, self._settings, self._door.keyring.access
+            )
             if plain is not None:
                 self._known.learn(candidate, plain)
 
