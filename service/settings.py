@@ -107,11 +107,12 @@ class Settings(BaseSettings):
 
 def unknown_variables(names: Iterable[str]) -> Iterator[str]:
     """Say which variables of the environment look like settings and are none, and which settings they may mean."""
-    settings = [ENVIRONMENT_PREFIX + field.upper() for field in Settings.model_fields]
+    settings = {field.upper() for field in Settings.model_fields}
     for name in sorted(names):
         upper = name.upper()
-        if not upper.startswith(ENVIRONMENT_PREFIX) or upper in {*settings, *_OTHERS} or _KUBERNETES.fullmatch(upper):
+        own = upper.removeprefix(ENVIRONMENT_PREFIX)
+        if own == upper or own in settings or upper in _OTHERS or _KUBERNETES.fullmatch(upper):
             continue
-        nearest = difflib.get_close_matches(upper, settings, 1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "docs/settings.md has all settings"
+        nearest = difflib.get_close_matches(own, settings, 1)
+        hint = f"did you mean {ENVIRONMENT_PREFIX}{nearest[0]}?" if nearest else "docs/settings.md has all settings"
         yield f"the environment variable {name} is no setting, and is ignored: {hint}"

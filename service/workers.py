@@ -5,6 +5,7 @@ looks at all workers ten times a second, waits for none of them, and reads on th
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TypeAlias
 
 from service import listening, signals
@@ -29,6 +30,8 @@ from service.settings import Settings
 STARTUP_FAILURE = 3
 
 _LOOK_SECONDS = 0.1
+# Between the last that a process holds, and its end.
+_DYING_SECONDS = 0.01
 # The parent itself stood still for so long, as after Ctrl-Z or on a machine that slept: so may the workers have.
 _PAUSE_SECONDS = 1.0
 # For a worker that starts, which imports and loads, on a machine that may be busy.
@@ -36,7 +39,7 @@ _START_SECONDS = 60.0
 # Before the third attempt to start a worker and the later ones.
 _AGAIN_SECONDS = 1.0
 # What a process needs to end when all of its requests are answered.
-_END_SECONDS = 1.5
+_END_SECONDS = 1.0
 # Memory where there is such a folder; a container that may write nothing else may write there.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
@@ -67,6 +70,7 @@ class Worker:
         self.starts_at = 0.0
         # How often in a row a process died before it served.
         self.failures = 0
+        self.is_killed = False
         # When the event loop was last seen to turn.
         self.heard = 0.0
         self._turns = 0
@@ -82,7 +86,7 @@ class Worker:
         with signals.only_sigterm():
             self.process.start()
         ears.close()
-        self.heard, self._turns = monotonic(), 0
+        self.heard, self._turns, self.is_killed = monotonic(), 0, False
 
     def tell(self, credentials: Credentials) -> None:
         """Send these credentials, in a thread: a process that hangs reads nothing."""
@@ -140,6 +144,7 @@ class Workers:
 
     def run(self) -> int:
         """Run until a signal says stop and all workers have ended; the exit status is 1 when one could not start."""
+        gc.freeze()  # so that the end does not look for garbage in all that was imported
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self._signals.append(number))
         with self._folder:
@@ -166,7 +171,8 @@ class Workers:
                 for worker in self._workers:
                     if worker.process:
                         worker.tell(credentials)
-            wait([process.sentinel for process in self._living()], _LOOK_SECONDS)
+            if wait([process.sentinel for process in self._living()], _LOOK_SECONDS):
+                sleep(_DYING_SECONDS)
 
     def _living(self) -> list[SpawnProcess]:
         return [worker.process for worker in self._workers if worker.process]
@@ -178,11 +184,16 @@ class Workers:
                 worker.start(self._run, self._renewal.credentials)
         elif not process.is_alive():
             self._replace(worker, process)
-        elif now > self._ends_at or (
-            now < self._drains_at and worker.hangs(now, self._settings.worker_timeout_seconds)
-        ):
+        elif not worker.is_killed and self._is_late(worker, now):
             log.error("worker %s does not react, and is killed", process.pid)
             process.kill()
+            worker.is_killed = True
+
+    def _is_late(self, worker: Worker, now: float) -> bool:
+        """Whether the event loop stands still, or the process is still there when all have had the time to end."""
+        if self._drains_at <= now:
+            return now > self._ends_at
+        return worker.hangs(now, self._settings.worker_timeout_seconds)
 
     def _replace(self, worker: Worker, process: SpawnProcess) -> None:
         worker.lost()

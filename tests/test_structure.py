@@ -15,6 +15,7 @@ SERVICE_LAYERS = [
     {"service.archive.script"},
     {"service.archive.members"},
     {"service.artifact", "service.settings", "service.access", "service.problems", "service.outputs"},
+    {"service.tls", "service.board", "service.signals", "service.alike", "service.listening", "service.streams"},
     {"service.cost", "service.entry", "service.executions", "service.counts"},
     {"service.straight", "service.cuda", "service.order_statistics"},
     {"service.engine", "service.features", "service.intervals"},
@@ -25,10 +26,11 @@ SERVICE_LAYERS = [
     {"service.v2.documents", "service.v2.tensors", "service.v2.signature", "service.v2.error"},
     {"service.v2.request"},
     {"service.v2.response"},
+    {"service.credentials"},
     {"service.served"},
     {"service.catalog"},
     {"service.store"},
-    {"service.resolve", "service.predict", "service.exchange"},
+    {"service.resolve", "service.predict", "service.exchange", "service.following"},
     {"service.door", "service.scrape"},
     {"service.routes.chosen", "service.routes.query", "service.openapi"},
     {"service.routes.models", "service.routes.parameters", "service.routes.predictions", "service.routes.probes"},
@@ -49,7 +51,7 @@ SERVICE_LAYERS = [
     {"service.__main__"},
 ]
 TRAINING_LAYERS = [
-    {"training.errors", "training.flags", "training.bounds", "training.network", "training.sample"},
+    {"training.errors", "training.flags", "training.bounds", "training.network", "training.sample", "training.streams"},
     {"training.readings", "training.loop", "training.intervals", "training.stack", "training.svg", "training.versions"},
     {"training.dataset", "training.gradient_descent", "training.left_out", "training.publish", "training.evaluate"},
     {"training.folds", "training.levenberg_marquardt", "training.grid", "training.record", "training.signing"},
@@ -66,7 +68,7 @@ TRAINING_LAYERS = [
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes", "service.tracing"},
     "pyarrow": {"service.tables.arrow", "service.client.forms"},
-    "uvicorn": {"service.server", "service.stopping", "service.bounded", "service.protocol", "service.workers"},
+    "uvicorn": {"service.server", "service.stopping", "service.bounded", "service.protocol"},
     "httpx": {"service.client"},
     "opentelemetry": {"service.tracing"},
     "prometheus_client": {"service.exposition"},

@@ -48,6 +48,7 @@ def refused(*flags: str) -> dict[str, Any]:
     argv = [sys.executable, "-m", "service", "serve", *flags]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
+    error: dict[str, Any]
     (error,) = [line for line in map(json.loads, done.stderr.splitlines()) if line["level"] == "error"]
     return error
 

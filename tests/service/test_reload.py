@@ -204,7 +204,14 @@ def test_an_administrators_key_that_was_removed_is_refused(thermometer: Path, tm
 def certificate(folder: Path, *kind: str) -> str:
     """Put a new certificate and its key into the folder; the certificate."""
     argv = ["openssl", "req", "-x509", "-newkey", *kind, "-days", "2", "-nodes", "-subj", "/CN=calibrant"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
+    names = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        folder / "key.pem",
+        "-out",
+        folder / "certificate.pem",
+    ]
     subprocess.run([*argv, *names], check=True, capture_output=True)
     return (folder / "certificate.pem").read_text()
 
@@ -261,7 +268,7 @@ def harmless() -> list[signal.Signals]:
 
 @WORKERS
 def test_every_other_signal_is_harmless(thermometer: Path, workers: int) -> None:
-    """Sent to the parent, and to each worker, which SIGHUP and SIGINT do not harm either, as a terminal sends them to all."""
+    """Sent to the parent, and to each worker, which SIGHUP and SIGINT, from a terminal to all, do not harm either."""
     with serving(thermometer, "--workers", str(workers)) as running:
         until_ready(running, workers)
         before = running.workers()

@@ -11,8 +11,9 @@ from soak.case import Verdict
 from soak.judge import judged
 
 # Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
-TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups")
-ALONE = ("overload", "hostile", "memory")
+TOGETHER = ("publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups", "killed_parent")
+# The last of them measure how long something takes.
+ALONE = ("hung_worker", "overload", "hostile", "memory")
 CASES = (*TOGETHER, *ALONE)
 
 
