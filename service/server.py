@@ -74,6 +74,7 @@ def _serve(server: Server, listeners: Listeners) -> int:
 
 def _work(settings: Settings, public_key: PublicKey | None, work: Work) -> None:
     """Be one of several processes."""
+    signals.hold_back()
     signals.end_with(work.parent)
 
     def news() -> Credentials | None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 # What stops the service, what it has a handler for, what the kernel and the shell stop and continue processes with, and
 # what a fault in the process itself raises.
@@ -13,6 +14,7 @@ _KEPT = {
     "SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGSTOP", "SIGTSTP", "SIGCONT", "SIGCHLD",
     "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP", "SIGXCPU",
 }  # fmt: skip
+_PARENTS = {signal.SIGHUP, signal.SIGINT}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -30,18 +32,20 @@ def prepare() -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
-@contextlib.contextmanager
-def only_sigterm() -> Iterator[None]:
-    """Hold back SIGHUP and SIGINT in processes that are started in the block: a terminal sends both to all of a group.
+def hold_back() -> None:
+    """Hold back SIGHUP and SIGINT from one of several processes: a terminal sends both to all, and the parent has them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)
 
-    Their parent has them, and passes on what they mean.
-    """
-    held = {signal.SIGHUP, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+
+@contextlib.contextmanager
+def holding_back() -> Iterator[None]:
+    """Hold them back from the processes that are started in the block, from their first moment."""
+    resource_tracker.ensure_running()  # which lets SIGINT through again when it starts in the block
+    hold_back()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PARENTS)
 
 
 def end_with(parent: int) -> None:

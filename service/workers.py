@@ -83,7 +83,7 @@ class Worker:
         self._newest = credentials
         work = Work(os.getpid(), self.place, credentials, ears, self.listeners)
         self.process = get_context("spawn").Process(target=run, args=(work,))
-        with signals.only_sigterm():
+        with signals.holding_back():
             self.process.start()
         ears.close()
         self.heard, self._turns, self.is_killed = monotonic(), 0, False

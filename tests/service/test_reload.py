@@ -180,7 +180,9 @@ def test_a_worker_that_is_replaced_has_the_newest_keys(thermometer: Path, tmp_pa
         running.until(lambda _: len(running.workers()) == 2, 5)
         until_ready(running, 2)
         for key, expected in (("old", 401), ("new", 200)):
-            assert Connections(running, key).statuses() == {expected}
+            connections = Connections(running, key)
+            assert connections.statuses() == {expected}
+            connections.close()
 
 
 @WORKERS
@@ -204,15 +206,9 @@ def test_an_administrators_key_that_was_removed_is_refused(thermometer: Path, tm
 def certificate(folder: Path, *kind: str) -> str:
     """Put a new certificate and its key into the folder; the certificate."""
     argv = ["openssl", "req", "-x509", "-newkey", *kind, "-days", "2", "-nodes", "-subj", "/CN=calibrant"]
-    names = [
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        folder / "key.pem",
-        "-out",
-        folder / "certificate.pem",
-    ]
-    subprocess.run([*argv, *names], check=True, capture_output=True)
+    argv += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    argv += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    subprocess.run(argv, check=True, capture_output=True)
     return (folder / "certificate.pem").read_text()
 
 

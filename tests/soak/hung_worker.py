@@ -1,5 +1,5 @@
-"""One of three workers is stopped, another is killed, under load; then SIGTERM comes while one is stopped: each is replaced
-within its bound, whatever the others do, nobody is refused, and the end comes in time.
+"""One of three workers is stopped, another is killed, under load; then SIGTERM comes while one is stopped: each is
+replaced within its bound, whatever the others do, nobody is refused, and the end comes in time.
 
 Planted: a proxy that now and then gives no answer, and no worker that was stopped or killed.
 """

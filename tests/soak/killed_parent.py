@@ -1,5 +1,5 @@
-"""kill -9 of the parent of workers that ask nobody for a key, and at once a service with keys on the same port: from the
-moment at which that one listens, nobody without a key is answered, and everybody with one is.
+"""kill -9 of the parent of workers that ask nobody for a key, and at once a service with keys on the same port: from
+the moment at which that one listens, nobody without a key is answered, and everybody with one is.
 
 Planted: in the place of the new service, a proxy to a service without keys, as a worker is that outlives its parent.
 """
