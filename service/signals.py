@@ -33,7 +33,7 @@ def prepare() -> None:
 
 
 def hold_back() -> None:
-    """Hold back SIGHUP and SIGINT from one of several processes: a terminal sends both to all, and the parent has them."""
+    """Hold back SIGHUP and SIGINT from one of several processes: a terminal sends both to all, the parent acts."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)
 
 
