@@ -41,8 +41,8 @@ class Running:
     def until_all_ready(self, workers: int) -> None:
         """Wait until the default model serves in each of so many workers."""
         wanted = f"calibrant_ready_workers {workers:.1f}"
-        self.until(lambda _: wanted in httpx.get(f"{self.url}/metrics", timeout=30).text, 60)
-        self.until(lambda _: httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200)
+        self.until(lambda _: wanted in httpx.get(f"{self.url}/metrics", timeout=90).text, 90)
+        self.until(lambda _: httpx.get(f"{self.url}/readyz", timeout=90).status_code == 200)
 
     def workers(self) -> list[int]:
         """The process ids of the workers, none where there is one process only."""

@@ -37,7 +37,7 @@ def put(file: Path, *keys: str) -> Path:
 
 def until_ready(running: Running, workers: int) -> None:
     """Wait until all of it is ready."""
-    running.until(lambda _: httpx.get(f"{running.url}/readyz", timeout=30).status_code == 200, 60)
+    running.until(lambda _: httpx.get(f"{running.url}/readyz", timeout=90).status_code == 200, 90)
     assert len(running.workers()) == (workers if workers > 1 else 0)
 
 
