@@ -41,7 +41,7 @@ check: $(INSTALLED) ## lint, format, strict types, the Dockerfile
 bench: $(INSTALLED) ## measure the service against a bare server (PEERS=1: and its peers; QUICK=1: a minute)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers) $(if $(QUICK),--quick) --json bench.json --picture bench.png
 
-soak: $(INSTALLED) ## cases of trouble against real processes, in four minutes (MINUTES=30: more of everything)
+soak: $(INSTALLED) ## cases of trouble against real processes, in six minutes (MINUTES=30: more of everything)
 	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(or $(MINUTES),1)
 
 clean: ## remove .venv and what tools left; models stay

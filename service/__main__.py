@@ -9,17 +9,25 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from service import access
-from service.settings import ENVIRONMENT_PREFIX, Settings
+from service import access, signals, streams
+from service.settings import ENVIRONMENT_PREFIX, Settings, unknown_variables
 
 BAD_USAGE = 2
+_INTERRUPTED = 130
 
 # Read at import. The networks are small: a second thread costs more than it brings, and takes the event loop's core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 when it failed, or 2 for bad usage."""
+    """Run a command; the exit status is 0, 1 when it failed, 2 for bad usage, or 130 when it was interrupted."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = vars(parser().parse_args(argv))
     command = arguments.pop("command")
     if command == "predict":
@@ -87,6 +95,7 @@ def _key(name: str) -> int:
 
 
 def _serve(settings: Settings) -> int:
+    signals.prepare()
     gc.disable()  # what is imported stays: to look for garbage in it is a tenth of the start; the server enables it
     from service import server  # noqa: PLC0415 - torch takes a second to import, and --help should not
 
@@ -96,8 +105,11 @@ def _serve(settings: Settings) -> int:
 def _check(settings: Settings) -> int:
     from service import check  # noqa: PLC0415 - as above
 
+    for line in unknown_variables(os.environ):
+        print(f"warning: {line}", file=sys.stderr)
     return check.run(settings)
 
 
 if __name__ == "__main__":
+    streams.let_readers_leave()
     raise SystemExit(main())

@@ -45,6 +45,13 @@ class Access:
         return _is_one_of(headers, self.admin_keys)
 
 
+class Keyring:
+    """Holds the access that is granted now: one object for all doors and routes, in which SIGHUP puts another one."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+
+
 def read_hashes(file: Path) -> Hashes:
     """The hashes in a file of lines ``NAME SHA256HEX``; raises ValueError, which repeats nothing of a line."""
     try:

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI
@@ -19,8 +17,10 @@ from starlette.types import Lifespan
 
 from service import openapi, request_id
 from service.access import HEADER as ACCESS_HEADER
-from service.access import Access
+from service.access import Keyring
+from service.board import Place
 from service.door import IDENTITY_IN_SCOPE, MODEL_IN_SCOPE, PROBES, Door, route_of
+from service.following import Following
 from service.large_tables import LargeTables
 from service.metrics import Metrics
 from service.pages import Pages
@@ -51,8 +51,7 @@ from service.v2.request import HEADER_LENGTH
 if TYPE_CHECKING:
     from service.tracing import Traces
 
-log = logging.getLogger("calibrant")
-
+_TURN_SECONDS = 0.02
 _DESCRIPTION = "Readings in, a served model out: predictions, and the network that makes them."
 # FastAPI's own metrics and logs are not ours, and even without an SDK its tracing costs 5 us a request.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
@@ -61,32 +60,31 @@ _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 def create_app(
     settings: Settings,
     public_key: PublicKey | None,
-    access: Access,
-    snapshot: Path | None = None,
-    *,
-    loads_first: bool = False,
+    keyring: Keyring,
+    place: Place | None = None,
 ) -> Door:
-    """The application, for versions that the owner of `public_key` signed, and for who has one of the keys of `access`.
+    """Build the application, for versions signed by the owner of `public_key` and clients with a key of `keyring`.
 
-    It listens first, and loads while /livez answers; with `loads_first`, whoever connects waits until it can predict.
-    `snapshot` is this worker's file where there are several. Raises ValueError for a device that is not there.
+    The only process loads while /livez answers already. One of several, in its `place`, takes connections when it can
+    predict, or has looked for what to predict with. Raises ValueError for a device that is not there.
     """
     device = resolve_device(settings.device)
-    store = Store(settings, device, public_key, snapshot)
-    resolver = Resolver(store, settings.default_model)
+    store = Store(settings, device, public_key, place.snapshot if place else None)
+    resolver = Resolver(store, settings.default_model, place)
     metrics, request_log = Metrics(), RequestLog()
-    scrape = Scrape(metrics, store, resolver, (_version(), device.type), snapshot)
+    scrape = Scrape(metrics, store, resolver, (_version(), device.type), place.snapshot if place else None)
+    following = Following(store, settings.refresh_seconds)
     traces = _traces() if settings.traces else None
     pages, large_tables = Pages.read(), LargeTables()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if loads_first:
-            await _refresh(store)
-        following = asyncio.create_task(_follow(store, settings.refresh_seconds))
+        looking = asyncio.create_task(following.run())
+        if place:
+            await _until_served(place, resolver, following)
         writing = asyncio.create_task(scrape.follow())
         yield
-        following.cancel()
+        looking.cancel()
         writing.cancel()
         store.close()
         scrape.close()
@@ -99,8 +97,8 @@ def create_app(
     app.include_router(page.router(pages))
     app.include_router(probes.router(resolver, scrape))
     _include_own(app, store, resolver, settings, metrics, large_tables)
-    _include_v2(app, store, resolver, settings, metrics, access, large_tables)
-    openapi.install(app, resolver, access, PROBES)
+    _include_v2(app, store, resolver, settings, metrics, keyring, large_tables)
+    openapi.install(app, resolver, keyring.access, PROBES)
     _handle_errors(app, metrics, request_log)
     if settings.cors_origins:
         _let_pages_ask(app, settings.cors_origins.split(","))
@@ -110,7 +108,8 @@ def create_app(
         settings=settings,
         metrics=metrics,
         request_log=request_log,
-        access=access,
+        keyring=keyring,
+        following=following,
         pages=pages,
         large_tables=large_tables,
     )
@@ -149,29 +148,22 @@ def _include_v2(  # noqa: PLR0913, PLR0917 - as above
     resolver: Resolver,
     settings: Settings,
     metrics: Metrics,
-    access: Access,
+    keyring: Keyring,
     large_tables: LargeTables,
 ) -> None:
     """The Open Inference Protocol's routes."""
-    app.include_router(v2.server_router(resolver, app.version, administration=bool(access.admin_keys)))
+    app.include_router(v2.server_router(resolver, app.version, administration=bool(keyring.access.admin_keys)))
     app.include_router(v2.repository_router(store, settings))
-    app.include_router(v2_administration.router(store, resolver, access))
+    app.include_router(v2_administration.router(store, resolver, keyring))
     app.include_router(v2_statistics.router(store, resolver, metrics))
     for prefix in (chosen.MODEL, chosen.VERSION):
         app.include_router(v2_models.router(prefix, resolver, settings, metrics, large_tables))
 
 
-async def _follow(store: Store, seconds: float) -> None:
-    while True:
-        await _refresh(store)
-        await asyncio.sleep(seconds)
-
-
-async def _refresh(store: Store) -> None:
-    try:
-        await asyncio.to_thread(store.refresh)
-    except Exception:
-        log.exception("looking at the artifacts folder failed; what serves goes on serving")
+async def _until_served(place: Place, resolver: Resolver, following: Following) -> None:
+    while not (resolver.is_ready() or following.has_looked or resolver.stopping):
+        place.turn()
+        await asyncio.sleep(_TURN_SECONDS)
 
 
 def _traces() -> "Traces":

@@ -14,10 +14,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import media, request_id
-from service.access import Access
+from service.access import Keyring
 from service.body import IN_SCOPE as BODY_IN_SCOPE
 from service.body import Body
 from service.budget import Budget
+from service.following import Following
 from service.large_tables import LargeTables
 from service.metrics import Metrics
 from service.pages import HTML, Pages
@@ -85,13 +86,15 @@ class Door:
         settings: Settings,
         metrics: Metrics,
         request_log: RequestLog,
-        access: Access,
+        keyring: Keyring,
+        following: Following,
         pages: Pages,
         large_tables: LargeTables,
     ) -> None:
         self.resolver = resolver
         self.settings = settings
-        self.access = access
+        self.keyring = keyring
+        self.following = following
         self.requests = 0
         self.budget = Budget(settings.max_bytes_in_flight)
         self._large_tables = large_tables
@@ -182,7 +185,7 @@ class Door:
 
     def _admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
         """Whether the request has a key that is good, or wants none, as a browser's question whether it may ask."""
-        if self.access.admits(scope["headers"]) or scope["path"] in PROBES:
+        if self.keyring.access.admits(scope["headers"]) or scope["path"] in PROBES:
             return True
         preflight = scope["method"] == "OPTIONS" and b"origin" in headers and _PREFLIGHT in headers
         return preflight and self.settings.cors_origins is not None

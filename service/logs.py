@@ -14,6 +14,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
+from service.alike import Alike
+
 # What may stand beside a line's own timestamp, level, logger and event; uvicorn has others, which nobody needs.
 FIELDS = ("request_id", "method", "route", "status", "seconds", "model", "version", "reason", "kind", "alike")
 
@@ -26,7 +28,15 @@ def config(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": _formatter}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "filters": {"alike": {"()": _Foreign}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "filters": ["alike"],
+                "stream": "ext://sys.stderr",
+            }
+        },
         "root": {"handlers": ["stderr"], "level": level.upper()},
     }
 
@@ -39,6 +49,31 @@ def catch() -> None:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     log.critical("the process ends", exc_info=(kind, error, trace))
+
+
+class _Foreign(logging.Filter):
+    """Lets one line a second and kind pass of loggers that are not ours: what makes them speak is often a client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._alike = Alike()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the line is logged; it then has the number of those that were left out."""
+        if record.name.partition(".")[0] == log.name:
+            return True
+        alike = self._alike.left_out(_kind(record))
+        if alike:
+            record.alike = alike
+        return alike is not None
+
+
+def _kind(record: logging.LogRecord) -> tuple[object, ...]:
+    """Where in the code the line comes from, and of which error it is."""
+    error = record.exc_info[0] if record.exc_info else None
+    if record.name == "py.warnings":  # all of them come from one place; their text begins with their own
+        return (record.name, *record.getMessage().split(":", 2)[:2])
+    return record.name, record.pathname, record.lineno, error
 
 
 def _formatter() -> logging.Formatter:

@@ -24,12 +24,16 @@ _HARMLESS = {b"host", b"user-agent", b"accept", b"accept-encoding", b"content-ty
 
 @dataclass(frozen=True, slots=True)
 class PlainHead:
-    """What a known head says: whose prediction it asks for, in which interval, how long its body is, and its limit."""
+    """What a known head says: whose prediction it asks for, in which interval, how long its body is, and its limit.
+
+    Its key was found good by `access`, and has to be looked at again where another one is in use.
+    """
 
     target: Target
     interval: str | None
     content_length: int
     timeout_seconds: float
+    access: Access
 
 
 class KnownHeads(dict[bytes, PlainHead]):
@@ -72,4 +76,4 @@ def plain_head(
         timeout = timeout_seconds(headers.get(TIMEOUT_HEADER), settings)
     except Problem:
         return None
-    return PlainHead(target, interval or None, length, timeout)
+    return PlainHead(target, interval or None, length, timeout, access)

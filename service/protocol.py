@@ -85,7 +85,7 @@ class Connection(BoundedConnection):
             return False
         head = data[:end]
         plain = self._known.get(head)
-        if plain is None:
+        if plain is None or plain.access is not self._door.keyring.access:
             self._candidate = head
             return False
         if self._door.is_full() or not self._take(end + plain.content_length - len(data)):
@@ -190,7 +190,9 @@ class Connection(BoundedConnection):
         if self._stopping:
             self.cycle.keep_alive = False
         if candidate is not None:
-            plain = plain_head(candidate, cast("Scope", self.scope), self.parser, self._settings, self._door.access)
+            plain = plain_head(
+                candidate, cast("Scope", self.scope), self.parser, self._settings, self._door.keyring.access
+            )
             if plain is not None:
                 self._known.learn(candidate, plain)
 

@@ -1,6 +1,7 @@
 """From what a path names to the version that answers it, or the problem that says why none does."""
 
 from service.artifact import DEFAULT_LABEL
+from service.board import Place
 from service.catalog import Model, Version
 from service.problems import NotFound, Problem, Unavailable
 from service.served import Served
@@ -12,11 +13,12 @@ RETRY_SECONDS = 2
 class Resolver:
     """Finds versions in what the store holds now."""
 
-    def __init__(self, store: Store, default_model: str | None) -> None:
-        """`default_model` is the setting; without it the folder's own default is."""
+    def __init__(self, store: Store, default_model: str | None, place: Place | None = None) -> None:
+        """`default_model` is the setting; without it the folder's own default is. `place` is that of one of several."""
         self.stopping = False
         self._store = store
         self._default_model = default_model
+        self._place = place
 
     def model(self, name: str | None) -> Model:
         """The model by that name, or the default model; raises NotFound, or Unavailable where there is none at all."""
@@ -61,10 +63,16 @@ class Resolver:
         return version.served
 
     def check_ready(self) -> None:
-        """Raise Unavailable until the default model serves; where several could be meant, until each of them does.
+        """Raise Unavailable until the default model serves here and in every other worker.
 
-        Also raised while the process is `stopping`, so that no balancer sends it more.
+        Where several models could be meant, each of them has to. Also raised while the process is `stopping`, so that
+        no balancer sends it more.
         """
+        self._check_own()
+        if self._place and not self._place.board.all_ready():
+            raise Unavailable("another one of the workers is not ready", retry_after=RETRY_SECONDS)
+
+    def _check_own(self) -> None:
         if self.stopping:
             raise Unavailable("the service is stopping", retry_after=RETRY_SECONDS)
         catalog = self._store.catalog
@@ -75,9 +83,9 @@ class Resolver:
                 self.served(name)
 
     def is_ready(self) -> bool:
-        """Whether `check_ready` raises nothing."""
+        """Whether the default model serves here, and the process is not stopping."""
         try:
-            self.check_ready()
+            self._check_own()
         except Problem:
             return False
         return True

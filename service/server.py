@@ -2,24 +2,31 @@
 
 import gc
 import logging
-import ssl
+import logging.config
+import os
+import signal
 import sys
 from functools import partial
-from pathlib import Path
 
 import torch
 import uvicorn
 
-from service import extras, logs
-from service.access import Access
+from service import extras, listening, logs, signals
+from service.access import Keyring
 from service.app import create_app
+from service.board import Place
+from service.credentials import Credentials, Renewal
 from service.door import Door
+from service.listening import Listeners
 from service.predictor import resolve_device
 from service.protocol import Connection
-from service.settings import Settings
+from service.settings import Settings, unknown_variables
 from service.signing import PublicKey, resolve_public_key
-from service.stopping import Server
-from service.workers import Workers
+from service.stopping import News, Server
+from service.tls import Tls
+from service.workers import Work, Workers
+
+log = logging.getLogger("calibrant")
 
 # How long a thread that reads a large table may go on while the event loop waits for the interpreter.
 _SWITCH_SECONDS = 0.0005
@@ -31,32 +38,69 @@ def run(settings: Settings) -> int:
     Raises ValueError for a missing device, and for keys or a certificate that cannot be used.
     """
     resolve_device(settings.device)
-    _check_certificate(settings)
     if settings.traces:
         _check_traces()
-    # Once, for all workers: one that is replaced later has the same keys, whatever became of the files.
+    # Once, for all workers: one that is replaced later has the same key, whatever became of the file.
     public_key = resolve_public_key(settings.public_key)
-    access = Access.read(settings.api_keys_file, settings.admin_keys_file)
-    config = _config(settings, public_key, access)
+    renewal = Renewal(settings)
+    signal.signal(signal.SIGHUP, renewal.ask)
+    logging.config.dictConfig(logs.config(settings.log_level))
     logs.catch()
-    if settings.workers > 1:
-        return _run_workers(config)
+    for line in unknown_variables(os.environ):
+        log.warning(line)
     try:
-        Server(config).run()
-    except SystemExit:  # uvicorn's way to say that it could not listen; it has logged why
+        listeners = listening.listen(settings.host, settings.port, settings.workers)
+    except OSError as error:
+        why = error.strerror or str(error)
+        log.error("cannot listen on %s:%d: %s", settings.host, settings.port, why[:1].lower() + why[1:])
         return 1
+    scheme, at = "https" if renewal.credentials.certificate else "http", listening.shown(listeners[0])
+    log.info("%s, running on %s://%s", _processes(settings.workers), scheme, at)
+    if settings.workers > 1:
+        return Workers(settings, listeners, renewal, partial(_work, settings, public_key)).run()
+    try:
+        return _serve(_server(settings, public_key, renewal.credentials, renewal.poll), listeners[0])
+    except SystemExit:  # uvicorn's way to say that the application cannot start; it has logged why
+        return 1
+
+
+def _processes(workers: int) -> str:
+    return "one process" if workers == 1 else f"{workers} workers"
+
+
+def _serve(server: Server, listeners: Listeners) -> int:
+    try:
+        server.run(listeners)
     except KeyboardInterrupt:  # Ctrl-C, raised again after the requests in flight were answered
         return 0
     return 0
 
 
-def _config(settings: Settings, public_key: PublicKey | None, access: Access) -> uvicorn.Config:
-    return uvicorn.Config(
-        partial(_application, settings, public_key, access),
+def _work(settings: Settings, public_key: PublicKey | None, work: Work) -> None:
+    """Be one of several processes."""
+    signals.hold_back()
+    signals.end_with(work.parent)
+
+    def news() -> Credentials | None:
+        try:
+            return work.news.recv() if work.news.poll() else None
+        except EOFError:  # the parent ends
+            return None
+
+    try:
+        _serve(_server(settings, public_key, work.credentials, news, work.place), work.listeners)
+    except Exception:
+        log.critical("the process ends", exc_info=True)
+        raise SystemExit(1) from None
+
+
+def _server(
+    settings: Settings, public_key: PublicKey | None, credentials: Credentials, news: News, place: Place | None = None
+) -> Server:
+    tls = Tls(credentials.certificate) if credentials.certificate else None
+    config = uvicorn.Config(
+        partial(_application, settings, public_key, Keyring(credentials.access), place),
         factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
         http=Connection,
         ws="none",
         interface="asgi3",
@@ -65,13 +109,12 @@ def _config(settings: Settings, public_key: PublicKey | None, access: Access) ->
         access_log=False,
         server_header=False,
         headers=[("X-Content-Type-Options", "nosniff")],
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
+        ssl_context_factory=tls.context if tls else None,
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-        timeout_worker_healthcheck=60,
     )
+    return Server(config, news, tls, place)
 
 
 def _check_traces() -> None:
@@ -81,42 +124,12 @@ def _check_traces() -> None:
         raise ValueError(f"traces: {extras.needed('tracing', 'traces')}") from None
 
 
-def _run_workers(config: uvicorn.Config) -> int:
-    try:
-        workers = Workers(config)
-    except OSError as error:
-        logging.getLogger("calibrant").error("cannot listen on %s:%d: %s", config.host, config.port, error)
-        return 1
-    workers.run()
-    return int(workers.failed)
-
-
-def _check_certificate(settings: Settings) -> None:
-    """Raise ValueError where uvicorn could not use it; each process reads it for itself."""
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if (certificate is None) != (key is None):
-        raise ValueError("tls_certificate and tls_key: one is of no use without the other")
-    if certificate is not None:
-        try:  # with an empty password, so that nobody is asked for one
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, "")
-        except OSError as error:
-            why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-            raise ValueError(f"tls_certificate {certificate} and tls_key {key} cannot be used: {why}") from error
-
-
-def _application(
-    settings: Settings,
-    public_key: PublicKey | None,
-    access: Access,
-    snapshot: Path | None = None,
-    *,
-    loads_first: bool = False,
-) -> Door:
+def _application(settings: Settings, public_key: PublicKey | None, keyring: Keyring, place: Place | None) -> Door:
     """What each process runs, made there."""
     logs.catch()
     # The networks are small: a second thread costs more than it brings, and would take the event loop's core.
     torch.set_num_threads(1)
-    door = create_app(settings, public_key, access, snapshot, loads_first=loads_first)
+    door = create_app(settings, public_key, keyring, place)
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # full collections would walk torch's heap, and make a tail of slow answers

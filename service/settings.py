@@ -1,14 +1,23 @@
 """Every setting of the service: a flag, an environment variable, and a row in docs/settings.md."""
 
+import difflib
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENVIRONMENT_PREFIX = "CALIBRANT_"
 # As browsers write them (RFC 6454, section 6.2): no path, no slash at the end.
 _ORIGINS = r"^(\*|https?://[^/,\s]+(,https?://[^/,\s]+)*)$"
+
+# Of `python -m service predict`.
+_OTHERS = {"CALIBRANT_API_KEY"}
+# What Kubernetes sets in every container for a Service whose name begins with calibrant.
+_KUBERNETES = re.compile(r".*_SERVICE_(HOST|PORT(_.+)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 
 
 class Settings(BaseSettings):
@@ -39,6 +48,10 @@ class Settings(BaseSettings):
         bool, Field(description="send OpenTelemetry traces; needs the extra traces, and takes no shortcut to a model")
     ] = False
     workers: Annotated[int, Field(gt=0, description="processes that share the port")] = 1
+    worker_timeout_seconds: Annotated[
+        float,
+        Field(ge=1, description="longest that the event loop of one of several may stand still; it is then replaced"),
+    ] = 10.0
     fast_door: Annotated[bool, Field(description="answer plain predictions straight from their connection")] = True
     head_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for a request's headers")] = 10.0
     body_timeout_seconds: Annotated[float, Field(gt=0, description="longest time for its body after that")] = 60.0
@@ -90,3 +103,28 @@ class Settings(BaseSettings):
         if value < largest:
             raise ValueError(f"must be at least max_body_bytes, which is {largest}")
         return value
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _check_port(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:
+            raise PydanticCustomError(
+                "port",
+                "CALIBRANT_PORT is {value}, as Kubernetes sets it for a Service that is named calibrant: "
+                "give the Service another name, or the pod `enableServiceLinks: false`, or the command `--port`",
+                {"value": value},
+            )
+        return value
+
+
+def unknown_variables(names: Iterable[str]) -> Iterator[str]:
+    """Say which variables of the environment look like settings and are none, and which settings they may mean."""
+    settings = {field.upper() for field in Settings.model_fields}
+    for name in sorted(names):
+        upper = name.upper()
+        own = upper.removeprefix(ENVIRONMENT_PREFIX)
+        if own == upper or own in settings or upper in _OTHERS or _KUBERNETES.fullmatch(upper):
+            continue
+        nearest = difflib.get_close_matches(own, settings, 1)
+        hint = f"did you mean {ENVIRONMENT_PREFIX}{nearest[0]}?" if nearest else "docs/settings.md has all settings"
+        yield f"the environment variable {name} is no setting, and is ignored: {hint}"

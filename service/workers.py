@@ -1,134 +1,231 @@
 """Several processes on one port, each with a SO_REUSEPORT socket of its own: the kernel spreads connections evenly.
 
-The parent keeps the sockets: what arrives before a worker runs, or while it is being replaced, waits in its socket.
+The parent keeps the sockets: what arrives before a worker runs, or while it is being replaced, waits in its socket. It
+looks at all workers ten times a second, waits for none of them, and reads on the board how each of them is.
 """
 
-import copy
+import contextlib
+import gc
 import logging
 import os
 import signal
-import socket
 from collections.abc import Callable
-from functools import partial
-from multiprocessing.connection import wait
+from dataclasses import dataclass
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from threading import Lock, Thread
+from time import monotonic, sleep
+from typing import TypeAlias
 
-from uvicorn.config import STARTUP_FAILURE, Config
-from uvicorn.supervisors.multiprocess import Multiprocess, Process
+from service import listening, signals
+from service.board import Board, Place
+from service.credentials import Credentials, Renewal
+from service.listening import Listeners
+from service.settings import Settings
 
-from service.stopping import Server
+# What uvicorn's server ends with when the application cannot start.
+STARTUP_FAILURE = 3
 
-_BACKLOG = 2048
 _LOOK_SECONDS = 0.1
+# Between the last that a process holds, and its end.
+_DYING_SECONDS = 0.01
+# The parent itself stood still for so long, as after Ctrl-Z or on a machine that slept: so may the workers have.
+_PAUSE_SECONDS = 1.0
+# For a worker that starts, which imports and loads, on a machine that may be busy.
+_START_SECONDS = 60.0
+# Before the third attempt to start a worker and the later ones.
+_AGAIN_SECONDS = 1.0
+# What a process needs to end when all of its requests are answered.
+_END_SECONDS = 1.0
 # Memory where there is such a folder; a container that may write nothing else may write there.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 log = logging.getLogger("calibrant.workers")
 
 
-class Worker(Process):
-    """One of the processes, as its parent sees it, and what runs in it."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker is given when it starts; `news` brings the credentials that are read later."""
 
-    @property
-    def server(self) -> Server:
-        """What runs in it."""
-        own = self._server if isinstance(self._server, Server) else Server(self.config)
-        self._server = own
-        return own
+    parent: int
+    place: Place
+    credentials: Credentials
+    news: Connection
+    listeners: Listeners
 
-    def ping(self, timeout: float = 5) -> bool:
-        """Whether it answers in that many seconds; it may die with a ping unanswered, and is then not waited for."""
+
+Run: TypeAlias = Callable[[Work], None]
+
+
+class Worker:
+    """One place among the workers: its sockets, and the process that has it now, if any."""
+
+    def __init__(self, listeners: Listeners, place: Place) -> None:
+        self.listeners = listeners
+        self.place = place
+        self.process: SpawnProcess | None = None
+        self.starts_at = 0.0
+        # How often in a row a process died before it served.
+        self.failures = 0
+        self.is_killed = False
+        # When the event loop was last seen to turn.
+        self.heard = 0.0
+        self._turns = 0
+        self._telling = Lock()
+
+    def start(self, run: Run, credentials: Credentials) -> None:
+        """Start a process in this place."""
+        self.place.board.clear(self.place.number)
+        ears, self._mouth = Pipe(duplex=False)
+        self._newest = credentials
+        work = Work(os.getpid(), self.place, credentials, ears, self.listeners)
+        self.process = get_context("spawn").Process(target=run, args=(work,))
+        with signals.holding_back():
+            self.process.start()
+        ears.close()
+        self.heard, self._turns, self.is_killed = monotonic(), 0, False
+
+    def tell(self, credentials: Credentials) -> None:
+        """Send these credentials, in a thread: a process that hangs reads nothing."""
+        self._newest = credentials
+        Thread(target=self._send, args=(credentials, self._mouth), daemon=True).start()
+
+    def _send(self, credentials: Credentials, mouth: Connection) -> None:
+        with self._telling, contextlib.suppress(OSError):
+            if credentials is self._newest:
+                mouth.send(credentials)
+
+    def hangs(self, now: float, limit: float) -> bool:
+        """Whether the event loop has stood still for too long; a process that starts has more time."""
+        turns = self.place.board.turns(self.place.number)
+        if turns != self._turns:
+            self._turns, self.heard = turns, now
+        if not self.place.board.serves(self.place.number):
+            limit = max(limit, _START_SECONDS)
+        return now - self.heard > limit
+
+    def lost(self) -> None:
+        """Take note that the process died."""
+        self.process = None
+        self._mouth.close()
+        self.failures = 0 if self.place.board.serves(self.place.number) else self.failures + 1
+        self.place.board.clear(self.place.number)
+
+    def wait_unheard(self) -> None:
+        """Have nobody wait for a process that may never come: it takes connections when it serves, and starts later."""
+        self.starts_at = monotonic() + _AGAIN_SECONDS
         try:
-            self.parent_conn.send(b"ping")
-            if self.parent_conn not in wait([self.parent_conn, self.process.sentinel], timeout):
-                return False
-            self.parent_conn.recv()
-        except (OSError, EOFError):
-            return False
-        return True
+            self.listeners = listening.renewed(self.listeners)
+        except OSError as error:
+            log.error("connections go on waiting for a worker that does not start: %s", error.strerror)
 
 
-class Workers(Multiprocess):
-    """uvicorn's supervisor, which replaces the dead and passes on signals, with a socket for each worker."""
+class Workers:
+    """The parent: starts the workers, replaces those that die or hang, tells them what is new, and ends them."""
 
-    def __init__(self, config: Config) -> None:
-        """Binds the sockets; raises OSError where the address cannot be had.
-
-        The application is made with a file for each place among the workers, in a folder that `run` removes.
-        """
-        super().__init__(config, _sockets(config.host, config.port, config.workers))
+    def __init__(self, settings: Settings, listeners: list[Listeners], renewal: Renewal, run: Run) -> None:
+        """`run` is what each process does; what it counts goes to a folder that `run` here removes."""
         memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
         self._folder = TemporaryDirectory(prefix=f"calibrant-{os.getpid()}-", dir=memory)
-        host, port, *_ = self.sockets[0].getsockname()
-        self.failed = False
-        shown = f"[{host}]" if ":" in host else host
-        log.info("%d workers, running on %s://%s:%d", config.workers, "https" if config.is_ssl else "http", shown, port)
+        self._settings = settings
+        self._renewal = renewal
+        self._run = run
+        board, folder = Board(len(listeners)), Path(self._folder.name)
+        self._workers = [Worker(own, Place(board, at, folder / f"{at}.json")) for at, own in enumerate(listeners)]
+        self._signals: list[int] = []
+        # Once it stops: how many signals the workers have yet to get, and when they no longer turn, and are killed.
+        self._stops = False
+        self._owed = 0
+        self._drains_at = self._ends_at = float("inf")
+        self._failed = False
 
-    def init_processes(self) -> None:
-        """Start a worker on each socket."""
-        self.processes = [self._started(index) for index in range(len(self.sockets))]
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace each worker that died or hangs; stop when one cannot even start."""
-        for index, process in enumerate(self.processes):
-            if self.should_exit.is_set() or process.is_alive(self.config.timeout_worker_healthcheck):
-                continue
-            process.kill()
-            process.join()
-            if process.exitcode == STARTUP_FAILURE:
-                self.failed = True
-                self.should_exit.set()
-                return
-            log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
-            self.processes[index] = self._started(index, loads_first=True)
-
-    def terminate_all(self) -> None:
-        """Take no new connections, and let the workers finish theirs."""
-        for own in self.sockets:
-            own.close()
-        super().terminate_all()
-
-    def join_all(self) -> None:
-        """Wait for the workers; a signal that comes meanwhile is passed on, as it ends their lame-duck time."""
-        while alive := [worker for worker in self.processes if worker.process.is_alive()]:
-            alive[0].process.join(_LOOK_SECONDS)
-            if self.signal_queue:
-                self.signal_queue.clear()
-                super().terminate_all()
-
-    def handle_int(self) -> None:
-        """Ctrl-C is in a hurry: the workers get a second signal."""
-        super().handle_int()
-        self.signal_queue.append(signal.SIGINT)
-
-    def run(self) -> None:
-        """Until a signal says stop, and all workers have ended."""
+    def run(self) -> int:
+        """Run until a signal says stop and all workers have ended; the exit status is 1 when one could not start."""
+        gc.freeze()  # so that the end does not look for garbage in all that was imported
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: self._signals.append(number))
         with self._folder:
-            super().run()
+            try:
+                self._watch()
+            finally:
+                for process in self._living():
+                    process.kill()
+        log.info("all workers have ended")
+        return int(self._failed)
 
-    def _started(self, index: int, *, loads_first: bool = False) -> Process:
-        """In the place of one that served, whoever connects waits until its models are loaded: `loads_first`."""
-        config = copy.copy(self.config)
-        made = cast("Callable[..., Any]", config.app)
-        config.app = partial(made, Path(self._folder.name) / f"{index}.json", loads_first=loads_first)
-        process = Worker(config, [self.sockets[index]])
-        process.start()
-        return process
+    def _watch(self) -> None:
+        before = monotonic()
+        while not self._stops or self._living():
+            now = monotonic()
+            if now - before > _PAUSE_SECONDS:
+                for worker in self._workers:
+                    worker.heard = now
+            before = now
+            self._take_signals(now)
+            for worker in self._workers:
+                self._look_after(worker, now)
+            if credentials := self._renewal.poll():
+                for worker in self._workers:
+                    if worker.process:
+                        worker.tell(credentials)
+            if wait([process.sentinel for process in self._living()], _LOOK_SECONDS):
+                sleep(_DYING_SECONDS)
 
+    def _living(self) -> list[SpawnProcess]:
+        return [worker.process for worker in self._workers if worker.process]
 
-def _sockets(host: str, port: int, count: int) -> list[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            found.append(own := socket.socket(family))
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            own.bind((host, found[0].getsockname()[1] or port))
-            own.listen(_BACKLOG)
-    except OSError:
-        for own in found:
-            own.close()
-        raise
-    return found
+    def _look_after(self, worker: Worker, now: float) -> None:
+        process = worker.process
+        if process is None:
+            if not self._stops and now >= worker.starts_at:
+                worker.start(self._run, self._renewal.credentials)
+        elif not process.is_alive():
+            self._replace(worker, process)
+        elif not worker.is_killed and self._is_late(worker, now):
+            log.error("worker %s does not react, and is killed", process.pid)
+            process.kill()
+            worker.is_killed = True
+
+    def _is_late(self, worker: Worker, now: float) -> bool:
+        """Whether the event loop stands still, or the process is still there when all have had the time to end."""
+        if self._drains_at <= now:
+            return now > self._ends_at
+        return worker.hangs(now, self._settings.worker_timeout_seconds)
+
+    def _replace(self, worker: Worker, process: SpawnProcess) -> None:
+        worker.lost()
+        if self._stops:
+            return
+        if process.exitcode == STARTUP_FAILURE:
+            self._failed = True
+            self._stop(monotonic(), hurry=True)
+            return
+        log.error("worker %s died with %s; another takes its place", process.pid, process.exitcode)
+        if worker.failures > 1:
+            worker.wait_unheard()
+        self._look_after(worker, monotonic())
+
+    def _take_signals(self, now: float) -> None:
+        if self._signals:
+            hurry = self._stops or signal.SIGINT in self._signals or len(self._signals) > 1
+            self._signals.clear()
+            self._stop(now, hurry=hurry)
+        # One at a time: two that are sent together may arrive as one.
+        if self._owed:
+            self._owed -= 1
+            for process in self._living():
+                process.terminate()
+
+    def _stop(self, now: float, *, hurry: bool) -> None:
+        """Let the workers answer what they have, and end them; in a `hurry`, without a lame-duck time."""
+        if not self._stops:
+            log.info("stopping")
+            listening.close([worker.listeners for worker in self._workers])
+        lame_duck = 0.0 if hurry else self._settings.lame_duck_seconds
+        self._owed += 1 + (hurry and not self._stops)
+        self._stops = True
+        self._drains_at = now + lame_duck
+        self._ends_at = self._drains_at + self._settings.shutdown_timeout_seconds + _END_SECONDS

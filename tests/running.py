@@ -38,6 +38,25 @@ class Running:
         """Wait until the default model serves."""
         self.until(lambda client: client.get("/readyz").status_code == 200)
 
+    def until_all_ready(self, workers: int) -> None:
+        """Wait until the default model serves in each of so many workers."""
+        wanted = f"calibrant_ready_workers {workers:.1f}"
+        self.until(lambda _: wanted in httpx.get(f"{self.url}/metrics", timeout=90).text, 90)
+        self.until(lambda _: httpx.get(f"{self.url}/readyz", timeout=90).status_code == 200)
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers, none where there is one process only."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"spawn_main" in command(int(pid))]
+
+
+def command(pid: int) -> bytes:
+    """The command line of a process; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
 
 @contextlib.contextmanager
 def serving(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training import compare, flags, publish, recipes, report, signing
+from training import compare, flags, publish, recipes, report, signing, streams
 from training.errors import InvalidInputError, TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.fit import THERMOMETER, Job, fit
@@ -164,4 +164,5 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    streams.let_readers_leave()
     raise SystemExit(main())

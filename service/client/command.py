@@ -26,11 +26,7 @@ def run(  # noqa: PLR0913 - one for each flag
         return _failed(error, _BAD_USAGE)
     except ClientError as error:
         return _failed(error, _REFUSED)
-    try:
-        rows.write(answered)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough; nor shall the interpreter write what is left when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    rows.write(answered)
     return 0
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service import body, media
-from service.access import Access
+from service.access import Keyring
 from service.body import Body
 from service.problems import NotParseable, NotSupported, Unauthorized
 from service.resolve import Resolver
@@ -40,9 +40,9 @@ class RepositoryRequest(BaseModel):
 _BODY = {"requestBody": {"content": {media.JSON: {"schema": RepositoryRequest.model_json_schema(), "example": {}}}}}
 
 
-def router(store: Store, resolver: Resolver, access: Access) -> APIRouter:
+def router(store: Store, resolver: Resolver, keyring: Keyring) -> APIRouter:
     """POST /v2/repository/models/{model}/load and unload; in the API's document where administration is on."""
-    administration = bool(access.admin_keys)
+    administration = bool(keyring.access.admin_keys)  # the same for as long as the process runs
 
     async def administrator(request: Request, model: ModelName) -> None:
         if not administration:
@@ -50,7 +50,7 @@ def router(store: Store, resolver: Resolver, access: Access) -> APIRouter:
             raise NotSupported(
                 "administration is off: versions load and unload as they come and go in the artifacts folder"
             )
-        if not access.lets_administer(request.headers.raw):
+        if not keyring.access.lets_administer(request.headers.raw):
             raise Unauthorized
 
     repository = routes(administrator)

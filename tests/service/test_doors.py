@@ -27,7 +27,7 @@ from uvicorn.server import ServerState
 
 from running import Running, serving_through_each_door
 from service import artifact
-from service.access import Access
+from service.access import Access, Keyring
 from service.app import create_app
 from service.protocol import Connection
 from service.settings import Settings
@@ -462,7 +462,7 @@ async def _known_head(artifacts: Path, access: Access) -> None:
         return asyncio.Task(cast("Coroutine[Any, Any, Any]", coroutine), loop=loop, **options)
 
     called: list[str] = []
-    door = create_app(Settings(artifacts=artifacts), None, access)
+    door = create_app(Settings(artifacts=artifacts), None, Keyring(access))
     store = door.resolver._store
     await asyncio.to_thread(store.refresh)
 

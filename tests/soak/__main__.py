@@ -13,8 +13,10 @@ from soak.judge import judged
 # Two at a time, as what they look for does not depend on how fast it goes; then each of the others by itself.
 TOGETHER = (
     "publishers", "sigterm", "killed_worker", "swaps", "proxied", "hang_ups", "odd_files", "upgrades", "archives",
+    "killed_parent",
 )  # fmt: skip
-ALONE = ("overload", "large_bodies", "hostile", "memory")
+# The last of them measure how long something takes.
+ALONE = ("hung_worker", "overload", "large_bodies", "hostile", "memory")
 CASES = (*TOGETHER, *ALONE)
 
 

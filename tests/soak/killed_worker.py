@@ -19,7 +19,7 @@ from soak.processes import Process, serving_behind
 
 _CONNECTIONS = 16
 _CLIENTS = 4
-_BACK_SECONDS = 20
+_BACK_SECONDS = 10
 
 
 @dataclass

@@ -35,7 +35,7 @@ class Process:
     def workers(self) -> list[int]:
         """The processes that answer: the workers, or where there are none, the one."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = [int(pid) for pid in children if b"spawn_main" in _command(pid)]
         return found or [self.process.pid]
 
     def descriptors(self) -> int:
@@ -54,6 +54,13 @@ class Process:
         """A sample's value as /metrics has it; 0 where there is none."""
         found = re.search(rf"^{re.escape(sample)} (\S+)$", self.get("/metrics").text, re.MULTILINE)
         return float(found[1]) if found else 0.0
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> float:
