@@ -41,6 +41,10 @@ class Browser:
         """Wait until it can be read there."""
         self.wait.until(lambda chrome: text in chrome.find_element(By.CSS_SELECTOR, selector).text)
 
+    def until_gone(self, selector: str) -> None:
+        """Wait until it cannot be seen."""
+        self.wait.until(lambda chrome: not chrome.find_element(By.CSS_SELECTOR, selector).is_displayed())
+
     def complaints(self) -> list[str]:
         """What was written to the console since the last time."""
         return [entry["message"] for entry in self.chrome.get_log("browser")]  # type: ignore[no-untyped-call]

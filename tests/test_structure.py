@@ -31,7 +31,7 @@ SERVICE_LAYERS = [
     {
         "service.v2.documents",
         "service.v2.data_arrays",
-        "service.v2.parsing",
+        "service.v2.parser",
         "service.v2.signature",
         "service.v2.error",
     },

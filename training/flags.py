@@ -5,6 +5,7 @@ Owns the limits. Knows nothing of the commands.
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -16,6 +17,10 @@ _HIDDEN_MAX_WIDTH = 1_024
 _HIDDEN_MAX_LAYERS = 8
 _LEARNING_RATE_MAX = 1e6
 
+# Python reads 1_000, blanks and the digits of other scripts too.
+_WHOLE = re.compile(r"0*([0-9]{1,18})")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
 AUTO: Final = "auto"
 
 
@@ -23,9 +28,10 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     """A reader of whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high):
+        found = _WHOLE.fullmatch(text)
+        if not (found and low <= int(found[1]) <= high):
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
+        return int(found[1])
 
     return parse
 
@@ -100,7 +106,6 @@ def limit(text: str) -> tuple[str, float]:
 
 
 def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    """Return the number, or NaN where `text` is not a decimal number that float64 holds."""
+    value = float(text) if _DECIMAL.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else math.nan

@@ -184,8 +184,8 @@ def _first_row(text: str, delimiter: str) -> list[str]:
 
 
 def _number(text: str) -> float:
-    # Python reads 1_000 as a number; no instrument writes one so.
-    if "_" in text:
+    # Python reads 1_000 and the digits of other scripts too; the service does not.
+    if "_" in text or not text.isascii():
         raise ValueError(text)
     return float(text)
 

@@ -65,7 +65,8 @@ class CsvRows:
     def _number(self, row: int, at: int) -> float:
         cell = self.rows[row][at]
         try:
-            number = np.nan if "_" in cell else float(cell)  # Python reads 1_000 as a number
+            # Python reads 1_000 and the digits of other scripts too.
+            number = float(cell) if cell.isascii() and "_" not in cell else np.nan
         except ValueError:
             number = np.nan
         if not abs(number) <= _FLOAT32_MAX:  # also true of NaN

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +24,6 @@ from service.client.errors import (
 )
 
 _PROBLEM = "application/problem+json"
-_SECONDS = re.compile(r"[0-9]{1,9}")
 _TYPED = {
     401: Unauthorized,
     404: NotFound,
@@ -34,6 +32,7 @@ _TYPED = {
     503: Unavailable,
     504: ServiceDeadline,
 }
+_BILLION_DIGITS = 10
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
 
@@ -112,12 +111,17 @@ def _problem(response: httpx.Response) -> ServiceProblem:
             kind, detail = document["type"].rpartition(":")[2], document["detail"]
             faults = [Fault(fault["pointer"], fault["detail"]) for fault in document.get("errors", ())]
     problem = _TYPED.get(response.status_code, ServiceProblem)(response.status_code, kind, detail, faults)
-    seconds = response.headers.get(
-        "retry-after", ""
-    )  # a date, as a proxy may send, says no more than that there is one
-    if isinstance(problem, Unavailable) and _SECONDS.fullmatch(seconds):
-        problem.retry_after = int(seconds)
+    if isinstance(problem, Unavailable):
+        problem.retry_after = _seconds(response.headers.get("retry-after", ""))
     return problem
+
+
+def _seconds(text: str) -> int:
+    """Return the pause that Retry-After asks for, at most a billion seconds; 0 for a date, as a proxy may send."""
+    if not (text.isascii() and text.isdigit()):
+        return 0
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) < _BILLION_DIGITS else 10**9
 
 
 def _checked(url: str) -> str:

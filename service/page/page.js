@@ -4,6 +4,9 @@
 
 (() => {
   const at = (id) => document.getElementById(id);
+  // As JSON has them, with a plus or without a digit beside the point: no zeros in front, as "1 000" has.
+  const NUMBER = /^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+  const RULE = "type a point before decimals, nothing between thousands, and a blank between two values";
   const versions = new Map();
   let features = [];
   let targets = [];
@@ -48,7 +51,7 @@
     } catch (error) {
       at("problem").textContent = error.message;
       at("problem").hidden = false;
-      at("problem").scrollIntoView({ block: "nearest" });
+      at("problem").scrollIntoView({ block: "center" });
     }
   };
 
@@ -100,15 +103,21 @@
     return [label, element("textarea", "", { id, rows: "2", inputmode: "decimal", required: "", spellcheck: "false" })];
   }
 
-  // A comma between two digits could be a decimal mark or separate two values: a person has to say which.
+  // Values stand apart by blanks, line ends, semicolons, or commas with one of these behind them. A comma within a word
+  // may be a decimal point, a separator of thousands or of values: to guess would be to answer another question.
   function numbers(feature, text) {
-    return text.split(/;|,(?=\s|$)|(?<=\s),|\s/).filter(Boolean).map((word) => {
-      if (/\d,\d/.test(word)) {
-        throw new Error(`${feature.name}: ${word} may be one number or several. Write 5.5 for one number, 5 5 for two.`);
-      }
-      if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(word)) throw new Error(`${feature.name}: ${word} is not a number`);
+    if (/(^|[;,])\s*(;|,(?!\d))|[;,]\s*,/.test(text.trim())) throw new Error(`${feature.name}: a value is missing beside a separator`);
+    return text.split(/(?:,(?=[ \t\r\n]|$)|[; \t\r\n])+/).filter(Boolean).map((word) => {
+      if (!NUMBER.test(word) || !Number.isFinite(Number(word))) throw new Error(`${feature.name}: ${word} ${whatToType(word)}`);
       return Number(word);
     });
+  }
+
+  function whatToType(word) {
+    const [, whole, digits] = /^([+-]?\d+),(\d+)$/.exec(word) ?? [];
+    if (!digits) return /\d/.test(word) ? `is not a number: ${RULE}` : "is not a number";
+    const one = digits.length === 3 ? `${whole}${digits} or ${whole}.${digits}` : `${whole}.${digits}`;
+    return `is unclear: type ${one} for one value, or ${whole} ${digits} for two`;
   }
 
   async function predict() {

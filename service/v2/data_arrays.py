@@ -5,7 +5,7 @@ What is left of the JSON is small. So no step keeps the interpreter from other t
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import simdjson
@@ -29,10 +29,14 @@ _NONE = np.empty(0)
 
 @dataclass(frozen=True, slots=True)
 class DataArray:
-    """An array's numbers, flat, and its brackets and commas, which say how the numbers were nested."""
+    """An array's numbers, flat, and its brackets and commas, which say how the numbers were nested.
 
-    values: NDArray[np.float64]
+    The numbers of a large document are `rounded` to float64, also where their datatype has integers of 64 bits.
+    """
+
+    values: NDArray[Any]
     marks: bytes
+    rounded: bool = True
 
 
 def cut(text: bytes) -> tuple[bytes, list[DataArray]]:

@@ -16,6 +16,7 @@ from service.problems import NotSupported
 _MOST_KEYS = 64
 _MOST_TENSORS = 4096
 _MOST_DIMENSIONS = 16
+_BEYOND_64_BITS = 2.0**64
 
 Datatype: TypeAlias = Literal[
     "FP32", "FP64", "FP16", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"
@@ -31,6 +32,11 @@ def _to_list(found: object) -> object:
     return list(found)
 
 
+def _to_whole(found: object) -> object:
+    """Return the whole number that the parser has as a float, since 64 bits do not hold it."""
+    return int(found) if isinstance(found, float) and found >= _BEYOND_64_BITS else found
+
+
 def _is_array(found: object) -> object:
     if not isinstance(found, simdjson.Array):
         raise PydanticCustomError("array", "is not an array")
@@ -38,6 +44,7 @@ def _is_array(found: object) -> object:
 
 
 _Listed = BeforeValidator(_to_list)
+_Count = Annotated[int, BeforeValidator(_to_whole), Field(ge=0)]
 _Data = Annotated[
     Any,
     BeforeValidator(_is_array),
@@ -69,16 +76,14 @@ class InputParameters(_Document):
 
     unsupported = frozenset({"shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"})
 
-    binary_data_size: Annotated[int, Field(ge=0)] | None = None
+    binary_data_size: _Count | None = None
 
 
 class InputTensor(_Document):
     """One input, its values in `data` or behind the JSON."""
 
     name: str
-    shape: Annotated[
-        list[Annotated[int, Field(ge=0)]], _Listed, Field(min_length=1, max_length=_MOST_DIMENSIONS)
-    ]  # fmt: skip
+    shape: Annotated[list[_Count], _Listed, Field(min_length=1, max_length=_MOST_DIMENSIONS)]
     datatype: Datatype
     parameters: InputParameters | None = None
     data: _Data | None = None
@@ -108,7 +113,7 @@ class RequestParameters(_Document):
     unsupported = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 
     binary_data_output: bool | None = None
-    timeout: Annotated[int, Field(ge=0)] | None = None
+    timeout: _Count | None = None
     interval: float | None = None
 
 

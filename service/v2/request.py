@@ -12,10 +12,9 @@ from service import whole_number
 from service.entry import Rows
 from service.problems import NotParseable, TooLarge, WrongValues, pointer
 from service.tables.json import SMALL_BODY_BYTES
-from service.v2 import tensors
+from service.v2 import parser, tensors
 from service.v2.data_arrays import DataArray, cut
 from service.v2.documents import InferenceRequest, InputTensor
-from service.v2.parsing import parse
 from service.v2.signature import BOUNDS, DEFAULT_OUTPUTS, READINGS, Signature
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -83,7 +82,7 @@ def _read(header: bytes, rest: memoryview, signature: Signature) -> Inference:
 
 def _parsed(header: bytes) -> InferenceRequest:
     try:
-        return InferenceRequest.model_validate(parse(header))
+        return InferenceRequest.model_validate(parser.parse(header))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise WrongValues(f"{pointer(first['loc']) or 'the body'}: {first['msg']}") from None
@@ -104,25 +103,26 @@ def _rows(inputs: Sequence[InputTensor], rest: memoryview, arrays: Sequence[Data
         features = ", ".join(signature.features)
         raise WrongValues(f"{where}: send one tensor {READINGS}, or one for each feature: {features}")
     for at, tensor in enumerate(inputs):
-        _check_shape(tensor, inputs[0], f"/inputs/{at}", len(signature.features) if whole else 1)
-    _check_count(inputs[0].shape[0], signature)
+        _check_width(tensor, f"/inputs/{at}", len(signature.features) if whole else 1)
+        _check_count(tensor.shape[0], signature)
+        if tensor.shape[0] != inputs[0].shape[0]:
+            rows = f"has {tensor.shape[0]} rows, the first input has {inputs[0].shape[0]}"
+            raise WrongValues(f"/inputs/{at}/shape {rows}")
     columns = dict(zip(names, _values(inputs, rest, arrays), strict=True))
     if whole:
         return columns[READINGS].reshape(-1, len(signature.features))
     return np.concatenate([columns[name].reshape(-1, 1) for name in signature.features], axis=1)
 
 
-def _check_shape(tensor: InputTensor, first: InputTensor, where: str, width: int) -> None:
+def _check_width(tensor: InputTensor, where: str, width: int) -> None:
     if tensor.shape[1:] not in ([[width], []] if width == 1 else [[width]]):
         wanted = f"[N, {width}]" + (" or [N]" if width == 1 else "")
         raise WrongValues(f"{where}/shape is not {wanted}")
-    if tensor.shape[0] != first.shape[0]:
-        raise WrongValues(f"{where}/shape has {tensor.shape[0]} rows, the first input has {first.shape[0]}")
 
 
 def _check_count(count: int, signature: Signature) -> None:
     if count > signature.max_rows:
-        raise TooLarge(f"{count} rows are more than the {signature.max_rows} that one request may have")
+        raise TooLarge(f"there are more rows than the {signature.max_rows} that one request may have")
 
 
 def _values(inputs: Sequence[InputTensor], rest: memoryview, arrays: Sequence[DataArray]) -> Iterator[Rows]:
@@ -134,9 +134,11 @@ def _values(inputs: Sequence[InputTensor], rest: memoryview, arrays: Sequence[Da
         if (size is None) == (tensor.data is None):
             raise WrongValues(f"{where} needs either data, or binary_data_size in its parameters")
         if size is None:
-            data = _array(cast("simdjson.Array", tensor.data), arrays, len(tensor.shape), where)
+            data = _array(tensor, arrays, where)
             yield tensors.from_json(data, tensor.datatype, tensor.shape, where)
         else:
+            if size > (left := len(rest) - start):
+                raise WrongValues(f"{where}/parameters/binary_data_size is more than the {left} bytes that are left")
             content = rest[start : start + size]
             yield tensors.from_bytes(content, tensor.datatype, tensor.shape, where)
             start += size
@@ -146,11 +148,12 @@ def _values(inputs: Sequence[InputTensor], rest: memoryview, arrays: Sequence[Da
         )
 
 
-def _array(data: simdjson.Array, arrays: Sequence[DataArray], depth: int, where: str) -> DataArray:
+def _array(tensor: InputTensor, arrays: Sequence[DataArray], where: str) -> DataArray:
+    data = cast("simdjson.Array", tensor.data)
     first = data[0] if len(data) == 1 else None
     if arrays and isinstance(first, str) and first in map(str, range(len(arrays))):
         return arrays[int(first)]
-    return tensors.array_of(data, depth, where)
+    return tensors.array_of(data, tensor.datatype, len(tensor.shape), where)
 
 
 def _wanted(document: InferenceRequest, signature: Signature) -> Iterator[Wanted]:

@@ -75,37 +75,51 @@ def test_a_prediction_by_hand(browser: Browser, service: Running) -> None:
     browser.until_text("#swagger-ui", "/predict")
 
 
-@pytest.mark.parametrize("typed", ["5,5", "1,000", "1.000,5", "50,68,212", "50.0,212"])
-def test_a_comma_between_two_digits_is_not_guessed_at(browser: Browser, service: Running, typed: str) -> None:
-    """A comma that could be a decimal mark or could separate two values gets a question, and no prediction."""
+UNCLEAR = {
+    "5,5": "5,5 is unclear: type 5.5 for one value, or 5 5 for two",
+    "-5,25": "-5,25 is unclear: type -5.25 for one value, or -5 25 for two",
+    "1,000": "1,000 is unclear: type 1000 or 1.000 for one value, or 1 000 for two",
+    "50 5,5": "5,5 is unclear",
+    **dict.fromkeys(
+        ["1.000,5", "1,000.5", "1,000,000", "1.000.000", "1'000", "1\u2019000", "1_000", "1\u00a0000", "1\u202f000",
+         "1 000", "x5,5", ",5", "5.5,6", "1,2,3", "0x10", "\u22125", "1e999", "5-", "1e", "05"],
+        "is not a number: type a point before decimals, nothing between thousands, and a blank between two values",
+    ),
+    **dict.fromkeys(["5;;6", "5, ,6", "5,\n,6", ",", ";5", "5,,6"], "a value is missing beside a separator"),
+    **dict.fromkeys(["NaN", "Infinity", "-", "e", "\u0665"], "is not a number"),
+}  # fmt: skip
+CLEAR = {
+    "5.5": ["5.5"], "5 5": ["5", "5"], "5, 5": ["5", "5"], "5,\n5,": ["5", "5"], "5;5": ["5", "5"], "5\t5": ["5", "5"],
+    "5 ; 6,\n\n7 8;": ["5", "6", "7", "8"], ".5 +5 -5.": ["0.5", "5", "-5"], "5e1, 0.5E-1": ["50", "0.05"], "0": ["0"],
+}  # fmt: skip
+
+
+def type_values(browser: Browser, text: str) -> None:
+    """Put a text into the only feature's field, and ask for the prediction."""
+    feature = browser.find("#features textarea")
+    browser.chrome.execute_script("arguments[0].value = arguments[1]", feature, text)
+    browser.find("#predict button").click()
+
+
+def test_what_can_be_read_in_two_ways_is_refused(browser: Browser, service: Running) -> None:
+    """A decimal comma or a separator of thousands gets a message that says what to type, and no prediction."""
     browser.chrome.get(service.url)
     browser.until_text("#models", "ready")
-    browser.find("#features textarea").send_keys(typed, Keys.TAB, Keys.ENTER)
-    browser.until_text("#problem", f"fahrenheit: {typed} may be one number or several")
-    assert browser.chrome.find_elements(By.CSS_SELECTOR, "#predictions table") == []
+    for text, message in UNCLEAR.items():
+        type_values(browser, "1")
+        browser.until_gone("#problem")
+        type_values(browser, text)
+        browser.until_text("#problem", message)
+    for text, values in CLEAR.items():
+        type_values(browser, text)
+        until_answered(browser, values)
+        assert not browser.chrome.find_element(By.ID, "problem").is_displayed(), text
 
 
-@pytest.mark.parametrize("typed", ["50, 68", "50 68", "50; 68", "50;68", "50 ,68", "50,  68,"])
-def test_what_separates_values_beyond_doubt_is_taken(browser: Browser, service: Running, typed: str) -> None:
-    """Blanks, semicolons, and commas beside a blank separate values."""
-    browser.chrome.get(service.url)
-    browser.until_text("#models", "ready")
-    browser.find("#features textarea").send_keys(typed, Keys.TAB, Keys.ENTER)
-    browser.until_text("#predictions", "seen in training")
-    assert len(browser.chrome.find_elements(By.CSS_SELECTOR, "#predictions tbody tr")) == 2
-
-
-def test_an_error_is_where_a_person_looks(browser: Browser, service: Running) -> None:
-    """On a small window the error is scrolled into view."""
-    browser.chrome.set_window_size(360, 640)
-    browser.chrome.get(service.url)
-    browser.until_text("#models", "ready")
-    browser.find("#features textarea").send_keys("hot", Keys.TAB, Keys.ENTER)
-    browser.until_text("#problem", "hot is not a number")
-    box = "document.getElementById('problem').getBoundingClientRect()"
-    line = f"return [{box}.top, {box}.bottom, innerHeight]"
-    top, bottom, height = browser.chrome.execute_script(line)
-    assert 0 <= top < bottom <= height
+def until_answered(browser: Browser, readings: list[str]) -> None:
+    """Wait until the predictions of exactly these readings are shown."""
+    script = "return [...document.querySelectorAll('#predictions tbody tr')].map((row) => row.cells[0].textContent)"
+    browser.wait.until(lambda chrome: chrome.execute_script(script) == readings)
 
 
 def test_a_model_of_several_columns(browser: Browser, both: Running) -> None:
@@ -176,6 +190,31 @@ def test_on_a_phone_in_the_dark(browser: Browser, service: Running) -> None:
     assert width <= 360
     back = browser.chrome.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert max(map(int, back.removeprefix("rgb(").removesuffix(")").split(","))) < 60
+
+
+def test_a_phone_shows_errors_and_flags(browser: Browser, both: Running) -> None:
+    """On a screen of 360 pixels, an error and "out of range" are where the reader looks, without scrolling."""
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.chrome.get(both.url)
+    Select(browser.find("#version")).select_by_visible_text("wine 2")
+    browser.wait.until(lambda chrome: len(chrome.find_elements(By.CSS_SELECTOR, "#features textarea")) == 2)
+    for field, values in zip(
+        browser.chrome.find_elements(By.CSS_SELECTOR, "#features textarea"), ("1e6", "1"), strict=True
+    ):
+        field.send_keys(values)
+    browser.find("#predict button").click()
+    browser.until_text("#predictions", "out of range")
+    box = "const box = arguments[0].getBoundingClientRect(); return [box.left, box.right, box.top, box.bottom]"
+    left, right, *_ = browser.chrome.execute_script(box, browser.find("#predictions .outside"))
+    assert 0 <= left < right <= 360
+    field.send_keys(",5")
+    browser.find("#predict button").click()
+    browser.until_text("#problem", "1,5 is unclear")
+    assert browser.find("#problem").get_attribute("role") == "alert"
+    left, right, top, bottom = browser.chrome.execute_script(box, browser.find("#problem"))
+    assert 0 <= left < right <= 360
+    assert 0 <= top < bottom <= 740
 
 
 def test_what_a_manifest_says_is_text(browser: Browser, tmp_path: Path) -> None:

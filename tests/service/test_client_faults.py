@@ -51,10 +51,11 @@ def test_a_503_is_asked_again_when_it_says(service: Running) -> None:
     assert third - second >= 1
 
 
-@pytest.mark.parametrize("retry_after", ["", "retry-after: soon\r\n", "retry-after: 0\r\n"])
+@pytest.mark.parametrize("retry_after", ["", "soon", "0", "-5", "+9999", "9_999", "9e9", "\u0669\u0669\u0669\u0669"])
 def test_a_503_without_a_time_is_asked_again_soon(service: Running, retry_after: str) -> None:
     """As a proxy may send it."""
-    with faulty([answers(503, "busy", "text/plain", retry_after)] * 2, service.url) as server:
+    header = f"retry-after: {retry_after}\r\n" if retry_after else ""
+    with faulty([answers(503, "busy", "text/plain", header)] * 2, service.url) as server:
         check_right(service, asked_of(server))
         assert server.arrived[2] - server.arrived[0] < AT_ONCE
 
@@ -119,6 +120,18 @@ def test_nobody_waits_for_a_retry_that_would_come_too_late() -> None:
     with faulty([problem(503, "overloaded", "retry-after: 3600\r\n")]) as server, pytest.raises(Unavailable) as caught:
         asked_of(server)
     assert (caught.value.kind, caught.value.retry_after) == ("overloaded", 3600)
+    assert len(server.arrived) == 1
+
+
+@pytest.mark.parametrize("text", ["00000000003600", "0" * 5000 + "3600", "9" * 12, "9" * 5000])
+def test_a_time_to_wait_is_read_whole(text: str) -> None:
+    """Leading zeros do not shorten the pause that the service asks for, and a huge one is long."""
+    with (
+        faulty([problem(503, "overloaded", f"retry-after: {text}\r\n")]) as server,
+        pytest.raises(Unavailable) as caught,
+    ):
+        asked_of(server)
+    assert caught.value.retry_after in {3600, 10**9}
     assert len(server.arrived) == 1
 
 

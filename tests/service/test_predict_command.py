@@ -115,6 +115,7 @@ def test_the_key_comes_from_the_environment(
         (b"fahrenheit,x\n1,2\n\n3\n", "line 4: the columns are 2, and the values 1"),
         (b"fahrenheit,x\n1,2\n\nwarm,3\n", "line 4, column fahrenheit: 'warm' is not a finite float32 number"),
         (b"fahrenheit,x\n,3\n", "line 2, column fahrenheit: '' is not"),
+        ("fahrenheit\n\u0665\n".encode(), "line 2, column fahrenheit: '\u0665' is not"),
         (b"fahrenheit\nnan\n", "line 2, column fahrenheit: 'nan' is not"),
         (b"fahrenheit\n1e39\n", "line 2, column fahrenheit: '1e39' is not"),
         (b"fahrenheit\n1_0\n", "line 2, column fahrenheit: '1_0' is not"),

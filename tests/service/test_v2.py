@@ -188,6 +188,32 @@ def test_what_other_servers_read_is_passed_over(both: Running) -> None:
     assert list(outputs(both.client.post(INFER, json=document))) == ["predictions", "out_of_range"]
 
 
+@pytest.mark.parametrize(("datatype", "value"), [("INT64", 2**63 - 1), ("INT64", -(2**63)), ("UINT64", 2**64 - 1)])
+def test_the_largest_integers_are_the_same_as_json_and_as_bytes(both: Running, datatype: str, value: int) -> None:
+    """A tensor of 64-bit integers may hold every one of them, whether it is sent as JSON or as bytes."""
+    values = np.array([value, value // 3, 2**60 + 2**36 + 1, 50], DTYPES[datatype])
+    document = request(tensor(values.tolist(), datatype=datatype))
+    body, headers = binary(document, values)
+    first = outputs(both.client.post(INFER, json=document))
+    second = outputs(both.client.post(INFER, content=body, headers=headers))
+    for name, found in first.items():
+        np.testing.assert_array_equal(found, second[name])
+
+
+def test_large_numbers_change_nothing_around_them(both: Running) -> None:
+    """A number beyond 64 bits is read where it counts, passed over elsewhere, and is text within a string."""
+    text = 'a "12345678901234567890123", 1e999 \\ ' + "9" * 400
+    document = request(
+        tensor([10**30, 50.0], parameters={"content_type": 10**400}),
+        id=text, parameters={"priority": 10**30, text: [10**30, {"x": -(10**400)}]}, raw=[2**64],
+    )  # fmt: skip
+    response = both.client.post(INFER, json=document)
+    assert response.json()["id"] == text
+    small = outputs(both.client.post(INFER, json=request(tensor([1e30, 50.0]))))
+    np.testing.assert_array_equal(outputs(response)["predictions"], small["predictions"])
+    assert "twice" in error(both.client.post(INFER, content=b'{"id":1e999,"inputs":[],"inputs":[]}'), 400)
+
+
 def test_any_content_type_will_do(both: Running) -> None:
     """Also none, as Triton's client sends, and whatever curl calls it."""
     body = json.dumps(request(tensor([50.0]))).encode()

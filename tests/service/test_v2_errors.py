@@ -35,7 +35,16 @@ WRONG = {
     "an empty shape": (request({**GOOD, "shape": []}), "/inputs/0/shape"),
     "a negative dimension": (request(tensor([50.0], [-1, 1])), "/inputs/0/shape/0"),
     "a shape that overflows": (request(tensor([50.0], [2**63, 2**63])), "/inputs/0/shape"),
-    "a shape beyond 64 bits": (request(tensor([50.0], [2**64, 1])), "number"),
+    "a width beyond 64 bits": (request(tensor([50.0], [1, 10**400])), "/inputs/0/shape"),
+    "a dimension below 64 bits": (request(tensor([50.0], [-(10**30), 1])), "/inputs/0/shape/0"),
+    "a large number as id": (request(GOOD, id=10**30), "/id"),
+    "a large number as name": (request({**GOOD, "name": 10**30}), "/inputs/0/name"),
+    "a timeout far below 0": (request(GOOD, parameters={"timeout": -(10**30)}), "/parameters/timeout"),
+    "a large number as coverage": (request(GOOD, parameters={"interval": 10**400}), "/parameters/interval"),
+    "a size beyond 64 bits": (
+        request({**GOOD, "data": None, "parameters": {"binary_data_size": 10**30}}),
+        "/inputs/0/parameters/binary_data_size",
+    ),
     "an empty shape of much": (request(tensor([], [0, 2**62])), "/inputs/0/shape"),
     "a boolean dimension": (request(tensor([50.0], [True, 1])), "/inputs/0/shape/0"),
     "a dimension with a fraction": (request(tensor([50.0], [1.0, 1])), "/inputs/0/shape/0"),
@@ -53,11 +62,17 @@ WRONG = {
     "an object": (request(tensor([1, {}])), "/inputs/0/data/1 is not a number"),
     "data that is no array": (request({**GOOD, "data": 50.0}), "/inputs/0/data"),
     "no data": (request({**GOOD, "data": None}), "/inputs/0"),
-    "beyond float32": (request(tensor([1, -3.5e38])), "value 1"),
-    "beyond its type": (request(tensor([1, 128], datatype="INT8")), "value 1"),
-    "negative, unsigned": (request(tensor([1, -1], datatype="UINT64")), "value 1"),
-    "beyond FP16": (request(tensor([70000], datatype="FP16")), "value 0"),
-    "a fraction of an integer": (request(tensor([1, 1.5], datatype="INT32")), "value 1"),
+    "beyond float32": (request(tensor([1, -3.5e38])), "/inputs/0/data/1 is not finite"),
+    "a whole number beyond float32": (request(tensor([[1], [10**40]])), "/inputs/0/data/1/0 is not finite"),
+    "a whole number beyond float64": (request(tensor([1, -(10**400)])), "/inputs/0/data/1 is not finite"),
+    "beyond its type": (request(tensor([1, 128], datatype="INT8")), "/inputs/0/data/1 is not finite"),
+    "beyond INT64": (request(tensor([1, 2**63], datatype="INT64")), "/inputs/0/data/1 is not finite"),
+    "below INT64": (request(tensor([1, -(2**64)], datatype="INT64")), "/inputs/0/data/1 is not finite"),
+    "beyond UINT64": (request(tensor([[1], [2**64]], datatype="UINT64")), "/inputs/0/data/1/0 is not finite"),
+    "negative, unsigned": (request(tensor([1, -1], datatype="UINT64")), "/inputs/0/data/1 is not finite"),
+    "beyond FP16": (request(tensor([70000], datatype="FP16")), "/inputs/0/data/0 is not finite"),
+    "a fraction of an integer": (request(tensor([1, 1.5], datatype="INT32")), "/inputs/0/data/1 is not a whole"),
+    "a string behind a large number": (request(tensor([10**30, "1"])), "/inputs/0/data/1 is not a number"),
     "strings": (request(tensor(["a"], datatype="BYTES")), "/inputs/0/datatype"),
     "booleans": (request(tensor([True], datatype="BOOL")), "/inputs/0/datatype"),
     "an unknown datatype": (request(tensor([1], datatype="fp32")), "/inputs/0/datatype"),
@@ -81,8 +96,19 @@ NOT_JSON = {
     "cut off": b'{"inputs":[',
     "NaN": one_value(b"NaN"),
     "Infinity": one_value(b"-Infinity"),
-    "beyond float64": one_value(b"1e999"),
-    "an integer beyond 64 bits": one_value(b"100000000000000000000"),
+    "NaN behind a large number": one_value(b"1" + b"0" * 30 + b",NaN"),
+    "Infinity behind a large number": one_value(b"1e999,Infinity"),
+    "a large number with leading zeros": one_value(b"0" + b"1" * 30),
+    "a large number with a plus": one_value(b"+" + b"1" * 30),
+    "a large number with a bare dot": one_value(b"1" * 30 + b"."),
+    "a large number with two exponents": one_value(b"1" * 30 + b"e5e5"),
+    "a large number with a bare exponent": one_value(b"1" * 30 + b"e+"),
+    "a large number in hexadecimal": one_value(b"0x" + b"1" * 30),
+    "a large number with underscores": one_value(b"1" * 30 + b"_" + b"1" * 30),
+    "thousands of numbers beyond float64": one_value(b"1e999," * 2_000 + b"1"),
+    "dots and digits": one_value(b"1." * 20_000 + b"1e999"),
+    "signs": one_value(b"1e999," + b"-+" * 20_000),
+    "a string without an end, behind a large number": one_value(b"1" * 30 + b',"' + b'\\"' * 20_000),
     "invalid UTF-8": b'{"id":"\xff","inputs":[]}',
     "a lone surrogate": b'{"id":"\\ud800","inputs":[]}',
     "two documents": b"{}{}",
@@ -173,8 +199,9 @@ def test_other_paths_and_methods(both: Running, method: str, path: str, status: 
 def test_limits_hold(both: Running) -> None:
     """Bytes and rows are 413, compressed bodies 415."""
     assert "16777216" in error(both.client.post(INFER, content=b" " * 20_000_000), 413)
-    many = request({**GOOD, "data": [], "shape": [1_000_001, 1]})
-    assert "1000000" in error(both.client.post(INFER, json=many), 413)
+    for count in (1_000_001, 2**63, 2**64, 10**30, 10**400):
+        many = request({**GOOD, "data": [], "shape": [count, 1]})
+        assert "1000000" in error(both.client.post(INFER, json=many), 413)
     assert "1000000" in error(both.client.post(INFER, content=bytes(4_000_004), headers={LENGTH: "0"}), 413)
     error(both.client.post(INFER, content=b"{}", headers={"content-encoding": "gzip"}), 415)
     error(both.client.post("/v2/repository/index", content=b"{}", headers={"content-encoding": "deflate"}), 415)
@@ -184,7 +211,9 @@ def test_deadlines_hold(both: Running) -> None:
     """The parameter's microseconds and the header's milliseconds: 504, and 0 microseconds are none."""
     error(both.client.post(INFER, json=request(GOOD, parameters={"timeout": 1})), 504)
     assert both.client.post(INFER, json=request(GOOD, parameters={"timeout": 0})).status_code == 200
-    assert both.client.post(INFER, json=request(GOOD, parameters={"timeout": 2**63})).status_code == 200
+    for microseconds in (2**63, 2**64, 10**30, 10**400):
+        document = request(GOOD, parameters={"timeout": microseconds})
+        assert both.client.post(INFER, json=document).status_code == 200
     for value, status in (("10000", 200), ("0", 400), ("x", 400)):
         headers = {"x-request-timeout-ms": value}
         assert both.client.post(INFER, json=request(GOOD), headers=headers).status_code == status
@@ -214,6 +243,10 @@ def test_millions_of_errors_are_answered_briefly(both: Running) -> None:
         (too_large, json.dumps(request({**GOOD, "shape": [1] * 1_000_000})).encode()),
         (too_large, json.dumps(request({**GOOD, "name": "x" * 5_000_000})).encode()),
         (too_large, json.dumps(request(GOOD, parameters={"k" * 5_000_000: 1, "timeout": "x"})).encode()),
+        (400, json.dumps(request(tensor([10**40] * 200_000))).encode()),
+        (400, one_value(b"1e999," * 200_000 + b"1")),
+        (400, one_value(b"1" * 5_000_000)),
+        (400, one_value(b"1" * 30 + b',"' + b'\\"' * 2_000_000 + b'"')),
     ):
         response = both.client.post(INFER, content=body)
         assert len(error(response, status)) < 1000

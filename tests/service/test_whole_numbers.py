@@ -97,7 +97,7 @@ def test_numbers_beyond_float32_are_named(service: Running, value: str) -> None:
         document = f'{{{blanks}"inputs":[{{"name":"readings","shape":[2,1],"datatype":"FP32","data":[1,{value}]}}]}}'
         answer = service.client.post(INFER, content=document)
         assert answer.status_code == 400
-        assert "/inputs/0/data: value 1 is not finite, or beyond" in answer.json()["error"]
+        assert "/inputs/0/data/1 is not finite, or beyond" in answer.json()["error"]
 
 
 def test_long_numbers_elsewhere_are_what_they_are(service: Running) -> None:
@@ -106,8 +106,8 @@ def test_long_numbers_elsewhere_are_what_they_are(service: Running) -> None:
     document = f'{{"id":"1{"0" * 30}","more":[1{"0" * 30}],"inputs":[{good}]}}'
     assert service.client.post(INFER, content=document).json()["id"] == "1" + "0" * 30
     shape = service.client.post(INFER, content=f'{{"inputs":[{good.replace("1,1", "1" + "0" * 30 + ",1")}]}}')
-    assert shape.status_code == 400
-    assert "/inputs/0/shape/0" in shape.json()["error"]
+    assert shape.status_code == 413
+    assert "more rows" in shape.json()["error"]
 
 
 @pytest.mark.parametrize("text", ['"' + '\\\\"' * 30_000, "1" * 60_000 + ".", "-" * 60_000, '"' * 60_001])

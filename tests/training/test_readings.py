@@ -63,6 +63,12 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "text": ("a,b\n1,2\n3,warm\n", "readings.csv, line 3, column 'b': 'warm' is not a number"),
     "long text": (f"a,b\n1,2\n{'x' * 99},4\n", f"line 3, column 'a': '{'x' * 40}...' is not a number"),
     "decimal comma": ("a;b\n1,5;2\n3;4\n", "readings.csv, line 2, column 'a': '1,5' is not a number"),
+    "other digits": ("a,b\n\u0665,2\n3,4\n", "readings.csv, line 2, column 'a': '\u0665' is not a number"),
+    "wide digits": ("a,b\n\uff11,2\n3,4\n", "readings.csv, line 2, column 'a': '\uff11' is not a number"),
+    "a blank that is not ASCII": (
+        "a,b\n\u00a05,2\n3,4\n",
+        "readings.csv, line 2, column 'a': '\\xa05' is not a number",
+    ),
     "underscore": ("a,b\n1_000,2\n3,4\n", "readings.csv, line 2, column 'a': '1_000' is not a number"),
     "missing value": ("a,b\n1,2\n3, \n", "readings.csv, line 3, column 'b': the value is missing"),
     "nan": ("a,b\n1,2\n\nNaN,4\n", "readings.csv, line 4, column 'a': nan is not a finite float32 number"),

@@ -1,5 +1,6 @@
 """What the training commands say and return when they cannot do what they were asked."""
 
+import json
 import os
 import resource
 import signal
@@ -35,6 +36,15 @@ BAD_FLAGS = [
     (["--activation", "cubic"], "argument --activation: invalid choice: 'cubic'"),
     (["--optimizer", "lbfgs"], "argument --optimizer: invalid choice: 'lbfgs'"),
     (["--seed", "-1"], "argument --seed"),
+    *(
+        (["--seed", text], "--seed")
+        for text in ("", "+5", " 5", "5_0", "0x5", "1e2", "\u0665", "\uff15", "9" * 5000, "4294967296")
+    ),
+    *((["--learning-rate", text], "--learning-rate") for text in ("", " 5", "1_0", "0x1", "\u0665", "inf", "1e999")),
+    *(
+        (["--validation-fraction", text], "--validation")
+        for text in ("", "0,1", "0.0_1", "\u0660.\u0661", "nan", " 0.1")
+    ),
     (["--device", "abacus"], "argument --device: invalid choice: 'abacus'"),
     (["--unit", "degC"], "argument --unit: 'degC' is not COLUMN=UNIT"),
     (["--unit", f"celsius={'C' * 101}"], "argument --unit: a unit must be 1 to 100 printable characters"),
@@ -60,6 +70,26 @@ def test_a_bad_flag_is_one_line_and_status_2(flags: list[str], message: str, com
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize("zeros", [1, 20, 5000])
+def test_leading_zeros_change_no_flag(zeros: int, command: Command, tmp_path: Path) -> None:
+    """A whole number is read to its last digit, however many zeros it begins with."""
+    flags = ["--recipe", "textbook", "--epochs", "0" * zeros + "2", "--seed", "0" * zeros + "3"]
+    status, _, error = command("fit", *flags, "--artifacts", tmp_path)
+    assert status == 0, error
+    manifest = json.loads((tmp_path / "thermometer" / "1" / "manifest.json").read_text())
+    assert (manifest["training"]["recipe"]["epochs"], manifest["training"]["seed"]) == (2, 3)
+
+
+@pytest.mark.parametrize("limit", ["rmse=inf", "rmse=1_0", "rmse=\u0665", "rmse= 1", "rmse=1e999", "rmse="])
+def test_a_limit_that_is_no_number_is_refused(limit: str, command: Command, tmp_path: Path, table: Write) -> None:
+    """A limit that no measure can pass or fail is refused, instead of holding for every version."""
+    status, out, error = command(
+        "evaluate", "--model", "x", "--data", table(TABLE), "--fail-above", limit, "--artifacts", tmp_path
+    )
+    assert (status, out) == (2, "")
+    assert "is not MEASURE=NUMBER" in error
 
 
 @pytest.mark.parametrize("arguments", [[], ["bake"], ["compare", "--seed", "x"], ["label", "thermometer"]])
