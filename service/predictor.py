@@ -94,7 +94,7 @@ class Predictor:
 
     def _middle(self, count: int) -> Rows:
         """So many rows from the middle of the training range."""
-        return np.tile((self._minimum + self._maximum) / 2, (count, 1)).astype(np.float32)
+        return np.tile(self._minimum / 2 + self._maximum / 2, (count, 1)).astype(np.float32)
 
     def _outside(self, rows: Rows) -> NDArray[np.bool_]:
         outside = (rows < self._minimum) | (rows > self._maximum)

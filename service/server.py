@@ -55,17 +55,15 @@ def run(settings: Settings) -> int:
         log.error("cannot listen on %s:%d: %s", settings.host, settings.port, why[:1].lower() + why[1:])
         return 1
     scheme, at = "https" if renewal.credentials.certificate else "http", listening.shown(listeners[0])
-    log.info("%s, running on %s://%s", _processes(settings.workers), scheme, at)
     if settings.workers > 1:
-        return Workers(settings, listeners, renewal, partial(_work, settings, public_key)).run()
+        workers = Workers(settings, listeners, renewal, partial(_work, settings, public_key))
+        log.info("%d workers, running on %s://%s", settings.workers, scheme, at)
+        return workers.run()
+    log.info("one process, running on %s://%s", scheme, at)
     try:
         return _serve(_server(settings, public_key, renewal.credentials, renewal.poll), listeners[0])
     except SystemExit:  # uvicorn's way to say that the application cannot start; it has logged why
         return 1
-
-
-def _processes(workers: int) -> str:
-    return "one process" if workers == 1 else f"{workers} workers"
 
 
 def _serve(server: Server, listeners: Listeners) -> int:

@@ -28,6 +28,12 @@ def _leavable(stream: TextIO) -> TextIO:
         return stream
     stream.flush()
     raw = _Leavable(stream.fileno(), "w", closefd=False)
+    # As Python itself does where PYTHONUNBUFFERED is set: what is written is there at once.
+    buffer = raw if stream.write_through else io.BufferedWriter(raw)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=stream.line_buffering
+        buffer,
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
     )

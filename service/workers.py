@@ -127,7 +127,10 @@ class Workers:
     """The parent: starts the workers, replaces those that die or hang, tells them what is new, and ends them."""
 
     def __init__(self, settings: Settings, listeners: list[Listeners], renewal: Renewal, run: Run) -> None:
-        """`run` is what each process does; what it counts goes to a folder that `run` here removes."""
+        """`run` is what each process does; what it counts goes to a folder that `run` here removes.
+
+        From here on SIGTERM and SIGINT are noted, for `run` to act on.
+        """
         memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
         self._folder = TemporaryDirectory(prefix=f"calibrant-{os.getpid()}-", dir=memory)
         self._settings = settings
@@ -141,12 +144,12 @@ class Workers:
         self._owed = 0
         self._drains_at = self._ends_at = float("inf")
         self._failed = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: self._signals.append(number))
 
     def run(self) -> int:
         """Run until a signal says stop and all workers have ended; the exit status is 1 when one could not start."""
         gc.freeze()  # so that the end does not look for garbage in all that was imported
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: self._signals.append(number))
         with self._folder:
             try:
                 self._watch()

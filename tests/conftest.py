@@ -1,6 +1,7 @@
 """What many tests share: a published thermometer, and a service of it."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from training import dataset, readings, record, textbook
 from training import publish as publication
 from training.__main__ import main as train
 from training.fit import THERMOMETER, THERMOMETER_UNITS
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Give back what the test's process does on signals: `serve`, run in this process, ignores most of them."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

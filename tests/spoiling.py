@@ -17,6 +17,8 @@ def rewrite(version: Path, name: str, change: Change) -> None:
     content = json.loads((version / name).read_text())
     change(content)
     (version / name).write_text(json.dumps(content))
+    # The record of what was published would refuse the version before its content could.
+    (version.parent / artifact.DIGESTS / version.name).unlink(missing_ok=True)
 
 
 def replace(version: Path, name: str, content: bytes) -> None:

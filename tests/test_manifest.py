@@ -210,10 +210,12 @@ def serve(running: Running, document: dict[str, Any]) -> None:
     """Put a version with this manifest beside the others: it is refused with a reason, or answers and is measured."""
     model = running.artifacts / "thermometer"
     number = max(artifact.versions(model)) + 1
+    shutil.rmtree(running.artifacts / ".staged", ignore_errors=True)
     staged = shutil.copytree(model / "1", running.artifacts / ".staged" / "thermometer" / "1")
     (staged / "manifest.json").write_text(json.dumps(document))
     if reason := refused(staged):
-        assert reason.split(": ")[0] in {"manifest.json", "network.pt", "report.json", *document.get("files", ())}
+        files = document["files"] if isinstance(document.get("files"), dict) else {}
+        assert reason.split(": ")[0] in {"manifest.json", "network.pt", "report.json", *files}
         assert "\n" not in reason
         assert len(reason) < 600
         shutil.rmtree(staged)

@@ -52,7 +52,7 @@ def test_a_broken_folder_ends_no_process(tmp_path: Path, workers: int, breaks: C
     breaks(artifacts)
     with serving(artifacts, "--workers", str(workers), "--refresh-seconds", "0.05") as running:
         running.until(lambda client: client.get("/livez").status_code == 200)
-        running.until(lambda _: len(processes(running)) == workers)
+        running.until(lambda _: len(processes(running)) == workers, 60)  # each of them imports torch
         before = processes(running)
         refused = running.client.get("/readyz")
         assert refused.status_code == 503
