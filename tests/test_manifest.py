@@ -157,6 +157,12 @@ def test_a_key_of_the_report_that_comes_twice_is_refused(version: Path) -> None:
     assert refusal(version) == "report.json: gradients.output_linear.bias: the key is there twice"
 
 
+def test_a_manifest_of_many_values_is_refused_unread(version: Path) -> None:
+    """Parsing a million values would hold up a running service, so they are counted before."""
+    rewrite(version, "manifest.json", lambda manifest: manifest.update(files={str(at): 1 for at in range(300_000)}))
+    assert refusal(version) == f"manifest.json: has more than {artifact.MANIFEST_MAX_VALUES} values"
+
+
 def test_files_that_are_not_needed_are_not_kept(original: Path, tmp_path: Path) -> None:
     """A version with 300 MB of pictures is read by a process that may use little more memory than without them."""
     version = shutil.copytree(original, tmp_path / "thermometer" / "1")
