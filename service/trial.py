@@ -25,6 +25,9 @@ from service.predictor import BLOCK_ROWS, Predictor
 
 SECONDS: Final = 60.0
 _LOOK_SECONDS = 0.1
+# A child that computes nothing for so long waits for a lock that a thread of the parent's held as it was forked.
+_STUCK_SECONDS = 3.0
+_ATTEMPTS = 3
 # Beyond what the process has already. A network is copied, frozen and compiled, and a block of rows runs through it.
 _FREE_BYTES = 2**30
 _FREE_TIMES = 16
@@ -57,34 +60,68 @@ class Trials:
 
     def _try(self, contents: Contents) -> None:
         """Raise ArtifactError with what the child says, or with how it ended."""
+        why = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                said, status = self._attempt(contents)
+            except _Stuck as stuck:
+                why = str(stuck)
+                continue
+            except TimeoutError as late:
+                why = str(late)
+                break
+            if said != _GOOD:
+                _raise(said, status)
+            return
+        raise ArtifactError(f"{NETWORK}: was not loaded when it was tried: {why}") from TimeoutError()
+
+    def _attempt(self, contents: Contents) -> tuple[bytes, int]:
+        """Return what a child says, which is nothing where it died, and its exit status; raises TimeoutError."""
         reading, writing = os.pipe()
         parent = os.getpid()
         child = os.fork()
         if not child:
             _child(contents, parent, writing)
         os.close(writing)
-        said = self._answer(reading)
-        if said is None:
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if said is None:
-            late = "the service stops" if self._closed else f"it took more than {SECONDS:g} s"
-            raise ArtifactError(f"{NETWORK}: was not loaded when it was tried: {late}") from TimeoutError()
-        if said != _GOOD:
-            _raise(said, status)
-
-    def _answer(self, reading: int) -> bytes | None:
-        """Return what the child says: nothing where it died, None where it takes too long."""
-        waiting = select.poll()
-        waiting.register(reading, select.POLLIN)
-        deadline = time.monotonic() + SECONDS
         try:
-            while not self._closed and time.monotonic() < deadline:
-                if waiting.poll(_LOOK_SECONDS * 1000):
-                    return os.read(reading, _REPORT_MAX_BYTES)
-            return None
+            said = self._answer(reading, child)
+        except TimeoutError:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
         finally:
             os.close(reading)
+        return said, os.waitpid(child, 0)[1]
+
+    def _answer(self, reading: int, child: int) -> bytes:
+        waiting = select.poll()
+        waiting.register(reading, select.POLLIN)
+        started = moved = time.monotonic()
+        computed = -1
+        while not self._closed:
+            if waiting.poll(_LOOK_SECONDS * 1000):
+                return os.read(reading, _REPORT_MAX_BYTES)
+            now = time.monotonic()
+            if (ticks := _ticks(child)) != computed:
+                computed, moved = ticks, now
+            if now - started > SECONDS:
+                raise TimeoutError(f"it took more than {SECONDS:g} s")
+            if now - moved > _STUCK_SECONDS:
+                raise _Stuck("the child stood still")
+        raise TimeoutError("the service stops")
+
+
+class _Stuck(TimeoutError):
+    """The child waits for what never comes."""
+
+
+def _ticks(child: int) -> int:
+    """Return how much the child has computed so far; where the system does not say, the time that has passed."""
+    try:
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return int(time.monotonic())
+    return int(fields[11]) + int(fields[12])
 
 
 def _raise(said: bytes, status: int) -> NoReturn:

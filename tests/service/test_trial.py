@@ -39,7 +39,8 @@ ENDINGS = {
     ),
     "killed": ("os.kill(os.getpid(), 9)", "network.pt: the process died of signal 9 in which it was tried"),
     "exit": ("os._exit(3)", "network.pt: the process ended with 3 in which it was tried"),
-    "endless": ("time.sleep(1000)", "network.pt: was not loaded when it was tried: it took more than 3 s"),
+    "endless": ("while True: pass", "network.pt: was not loaded when it was tried: it took more than 3 s"),
+    "stuck": ("time.sleep(1000)", "network.pt: was not loaded when it was tried: the child stood still"),
     "memory": ("bytearray(2**31)", "network.pt: torch cannot load it: MemoryError"),
 }
 
@@ -86,6 +87,18 @@ def test_a_version_that_ends_the_process_is_refused_and_the_others_serve(
         assert str(state(running.client, 2)[1]).startswith(reason)
         assert running.client.post("/predict", json={"fahrenheit": [212]}).json() == before
         assert running.process.poll() is None
+
+
+def test_a_child_that_stands_still_once_is_followed_by_another(thermometer: Path, tmp_path: Path) -> None:
+    """A lock that was held as a child was forked does not condemn a good version."""
+    artifacts, second = two_versions(thermometer, tmp_path)
+    first = tmp_path / "was here"
+    once = f"os.path.exists({str(first)!r}) or (open({str(first)!r}, 'w').close(), time.sleep(1000))"
+    environment = misbehaving(second, tmp_path / "patched", once)
+    with serving(artifacts, "--refresh-seconds", "0.1", environment=environment) as running:
+        running.until_ready()
+        second.rename(artifacts / MODEL / "2")
+        running.until(lambda client: state(client, 2)[0] == "ready", 60)
 
 
 def child(running: Running) -> int | None:
