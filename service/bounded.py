@@ -8,12 +8,13 @@ import asyncio
 from time import perf_counter
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service import head, request_id
 from service.door import OTHER, Door, Reply
 from service.http1 import Http1Connection
-from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout
+from service.problems import HeadTooLarge, NotParseable, Problem, ReceiveTimeout, Unavailable
 
 
 class BoundedConnection(Http1Connection):
@@ -155,6 +156,25 @@ class BoundedConnection(Http1Connection):
         if self._receives():
             return settings.head_timeout_seconds if self._in_head else settings.body_timeout_seconds
         return settings.head_timeout_seconds if self._waits_for_first else settings.keep_alive_seconds
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:  # the service stops, and this request has not arrived or is not answered
+                self._end_cancelled(cycle)
+
+        super()._start_asgi_task(cycle, answered)
+
+    def _end_cancelled(self, cycle: RequestResponseCycle) -> None:
+        if not (cycle.response_started or self.transport.is_closing()):
+            sent = dict(cycle.scope["headers"]).get(request_id.HEADER)
+            problem = Unavailable("the service is stopping", retry_after=1)
+            path = cycle.scope["path"]
+            reply = self._door.reply(OTHER, None, problem, request_id.of(sent), perf_counter(), path)
+            self._write(reply, close=True)
+        self.transport.close()
+        cycle.response_started = cycle.response_complete = True  # so that uvicorn adds nothing
 
     # The refusal
 

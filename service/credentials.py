@@ -53,7 +53,7 @@ def _unless_bad(attempt: Callable[[], T], before: T) -> T:
     try:
         return attempt()
     except ValueError as error:
-        log.error("what was read before stays in use: %s", error, extra={"reason": str(error)})
+        log.error("what this file held before stays in use: %s", error, extra={"reason": str(error)})
         return before
 
 
@@ -84,5 +84,5 @@ class Renewal:
 
     def _read(self) -> None:
         self.credentials = read_again(self._settings, self.credentials)
-        log.info("SIGHUP: keys and certificate were read again; the artifacts folder is looked at")
+        log.info("SIGHUP: every file of keys or certificates that can be used is in use; the folder is looked at")
         self._found.put(self.credentials)

@@ -19,7 +19,10 @@ def read(certificate: Path, key: Path) -> Pair:
         pair = certificate.read_bytes(), key.read_bytes()
         _context(pair)
     except OSError as error:
-        why = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        # The library has no word for a file that holds no PEM at all.
+        why = (
+            error.reason or "not a certificate and a key in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        )
         raise ValueError(f"tls_certificate {certificate} and tls_key {key} cannot be used: {why}") from error
     return pair
 

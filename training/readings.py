@@ -6,6 +6,7 @@ Owns what a usable file is. Knows nothing of networks, nor which columns are fea
 import csv
 import hashlib
 import io
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from training.errors import InvalidInputError, from_os
 
 _DELIMITERS = ",;"
 _NAME_MAX_LENGTH = 200
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+# The largest number that is a finite float32 once it is rounded.
+_FLOAT32_MAX = math.nextafter(2.0**128 - 2.0**103, 0.0)
 
 # Far inside float32, so that a column's mean, standard deviation and standardised values all lie in it too.
 _SPREAD_MIN, _SPREAD_MAX = 1e-30, 1e30

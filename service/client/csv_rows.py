@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy as np
 STANDARD_INPUT = "-"
 
 _DELIMITERS = ",;"
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+# The largest number that is a finite float32 once it is rounded.
+_FLOAT32_MAX = math.nextafter(2.0**128 - 2.0**103, 0.0)
 
 
 class BadFile(Exception):

@@ -20,7 +20,6 @@ from service.tables.table import FLOAT32_MAX, Table, Values, blocks, check_count
 
 _SEPARATORS = ",;"
 _LINE_END = "\r\n"
-_LINE_END_OF_ANY_KIND = re.compile(r"\r\n|\r|\n")
 _BLANK_LINES = re.compile(r"[\r\n]*+")
 _PIECE_LENGTH = 2**16
 # The parser keeps the interpreter to itself until a line's end.
@@ -30,6 +29,7 @@ _NUMERIC = b"0123456789+-.eE \t"
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Few enough that their cells are gone again before the garbage collector has looked at them twice.
 _ROWS_AT_ONCE = 256
+_CELLS_AT_ONCE = 2**14
 
 
 class _Records:
@@ -82,9 +82,14 @@ class _Records:
 def _pieces(text: str) -> Iterator[str]:
     """Give the text in pieces of whole lines."""
     start = 0
+    marks = ["\n", "\r"]
     while start < len(text):
-        found = _LINE_END_OF_ANY_KIND.search(text, start + _PIECE_LENGTH)
-        stop = found.end() if found else len(text)
+        ends = {mark: text.find(mark, start + _PIECE_LENGTH) for mark in marks}
+        marks = [mark for mark in marks if ends[mark] >= 0]  # one that is not there is not looked for again
+        stop = min((ends[mark] + 1 for mark in marks), default=len(text))
+        stop += text[stop - 1 : stop + 1] == _LINE_END
+        if stop - start > _PIECE_LENGTH + _LONGEST_LINE:
+            raise NotParseable(f"a line is longer than {_LONGEST_LINE} characters")
         yield text[start:stop]
         start = stop
 
@@ -108,7 +113,8 @@ class CsvTable(Table):
         self._positions = [names.index(name) for name in features]
         self._lines = read.lines
         rows = [np.empty((0, len(features)), dtype=np.float32)]
-        while block := list(islice(records, _ROWS_AT_ONCE)):
+        at_once = max(1, min(_ROWS_AT_ONCE, _CELLS_AT_ONCE // len(names)))
+        while block := list(islice(records, at_once)):
             check_count(len(read) - 1, max_rows)
             rows.append(self._checked(block))
         self.header = read.texts(slice(0, 1))[0]
@@ -135,8 +141,8 @@ class CsvTable(Table):
     def _checked(self, block: Sequence[Sequence[str]]) -> Rows:
         if set(map(len, block)) != {len(self.names)}:
             raise self._problem(block)
-        cells = list(zip(*block, strict=True))
-        columns = [numbers for position in self._positions if (numbers := _numbers(cells[position])) is not None]
+        cells = ([row[position] for row in block] for position in self._positions)
+        columns = [numbers for column in cells if (numbers := _numbers(column)) is not None]
         if len(columns) < len(self._positions):
             raise self._problem(block)
         return np.array(columns, dtype=np.float32).T

@@ -163,7 +163,8 @@ class _Reader:
         """Return the numbers from here to `stop`; `count` are those of this array before them."""
         text = self._body[self._at : stop]
         if len(text) > BLOCK_BYTES and len(text := text.strip(b" \t\n\r")) > BLOCK_BYTES:
-            raise _wrong((name, count), f"is longer than {BLOCK_BYTES} characters")
+            is_other = OTHER_VALUE.match(text)
+            raise _wrong((name, count), NOT_A_NUMBER if is_other else f"is longer than {BLOCK_BYTES} characters")
         try:
             values = numbers(self._parser, text)
         except ItemError as item:

@@ -1,5 +1,6 @@
 """What a table is in any form: the rows that the network sees, and the columns that its answer repeats."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -12,7 +13,8 @@ from service.entry import Rows
 from service.outputs import Outputs
 from service.problems import Fault, TooLarge, WrongValues, pointer
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+# The largest number that is a finite float32 once it is rounded: 3.4028235e+38 is how the largest of these is written.
+FLOAT32_MAX = math.nextafter(2.0**128 - 2.0**103, 0.0)
 # What is read or written at once: between two blocks, the event loop gets its turn.
 BLOCK_ROWS = 8192
 
@@ -102,7 +104,7 @@ def _free(table: Table, columns: Iterable[tuple[str, Values]]) -> dict[str, Valu
 def check_count(count: int, max_rows: int) -> None:
     """Raise TooLarge for more rows than one request may have."""
     if count > max_rows:
-        raise TooLarge(f"{count} rows are more than the {max_rows} that one request may have")
+        raise TooLarge(f"there are more rows than the {max_rows} that one request may have")
 
 
 def check_names(names: Sequence[str], features: Sequence[str], place: str = "") -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.entry import Rows
 from service.problems import WrongValues, pointer
+from service.tables.table import FLOAT32_MAX
 from service.v2.data_arrays import DataArray
 
 # Little-endian, as the binary tensor extension has them.
@@ -94,7 +95,7 @@ def _first_beyond(values: NDArray[Any], dtype: np.dtype[Any], *, rounded: bool =
 
 def _bounds(dtype: np.dtype[Any], *, rounded: bool) -> tuple[float, float]:
     if dtype.kind == "f":
-        limit = min(float(np.finfo(np.float32).max), float(np.finfo(dtype).max))
+        limit = min(FLOAT32_MAX, float(np.finfo(dtype).max)) if dtype.itemsize == 2 else FLOAT32_MAX
         return -limit, limit
     bounds = np.iinfo(dtype)
     highest = float(bounds.max)

@@ -265,3 +265,19 @@ def test_names_that_csv_must_quote(tmp_path: Path) -> None:
         again = post(running, 'n;"a, ""b"""\nx;1\n', CSV, CSV).text
     assert next(csv.reader(io.StringIO(answered))) == ['a, "b"', ";c", "out_of_range"]
     assert next(csv.reader(io.StringIO(again), delimiter=";")) == ["n", 'a, "b"', ";c", "out_of_range"]
+
+
+def test_a_wide_file_is_read_by_its_features(service: Running) -> None:
+    """Columns that no feature needs come back as they were, however many they are."""
+    names = [f"c{at}" for at in range(10_000)]
+    rows = [",".join(["1"] * 10_000 + [str(value)]) for value in (50, 68)]
+    answer = post(service, "\n".join([",".join([*names, "fahrenheit"]), *rows]), CSV, CSV)
+    assert answer.status_code == 200
+    lines = answer.text.splitlines()
+    assert [line.startswith(row + ",") for line, row in zip(lines[1:], rows, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("text", ["fahrenheit\n" + "1" * 2**22, "," * 2**22, "fahrenheit\r" + "1\r" * 70_000 + "x"])
+def test_long_and_odd_lines_are_refused(service: Running, text: str) -> None:
+    """A line without an end, and old line ends with one wrong value behind them."""
+    assert post(service, text, CSV).status_code in {400, 422}

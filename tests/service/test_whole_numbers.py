@@ -115,3 +115,24 @@ def test_hostile_texts_are_refused_quickly(service: Running, text: str) -> None:
     """Looking for long numbers takes no longer where there are none."""
     answer = service.client.post(INFER, content=f'{{"inputs":[{text}', timeout=5)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("value", ["3.4028235e38", "-3.4028235e+38", "340282346638528859811704183484516925440"])
+def test_the_largest_float32_is_taken_as_it_is_written(service: Running, value: str) -> None:
+    """A number that an answer holds can be sent back on every route."""
+    plain = service.client.post("/predict", content=f'{{"fahrenheit":[{value}]}}', headers=JSON)
+    assert plain.status_code == 200
+    text = {"content-type": "text/csv", "accept": "application/json"}
+    assert service.client.post("/predict", content=f"fahrenheit\n{value}\n", headers=text).json() == plain.json()
+    padded = f'{{"fahrenheit":[{value}]}}' + " " * 70_000
+    assert service.client.post("/predict", content=padded, headers=JSON).json() == plain.json()
+    document = f'{{"inputs":[{{"name":"readings","shape":[1,1],"datatype":"FP32","data":[{value}]}}]}}'
+    outputs = service.client.post(INFER, content=document).json()["outputs"]
+    assert outputs[0]["data"] == plain.json()["predictions"]["celsius"]
+
+
+@pytest.mark.parametrize("digits", [400, 4299, 4300, 5000])
+def test_a_number_of_many_digits_is_named_as_others_are(service: Running, digits: int) -> None:
+    """How many digits Python reads is no limit of the service."""
+    answer = service.client.post("/predict", content=f'{{"fahrenheit":[1,{"9" * digits}]}}', headers=JSON)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/fahrenheit/1")
