@@ -89,3 +89,20 @@ def test_a_request_that_is_on_its_way_is_answered(thermometer: Path) -> None:
                 if b"connection: close" in answer:
                     break
             assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("path", ["/predict", "/models/thermometer/predict", "/v2/models/thermometer/infer"])
+def test_a_body_that_never_comes_whole_is_refused_at_the_end(thermometer: Path, path: str) -> None:
+    """A request that is still on its way when the time is over gets a 503 with its id, and the log no traceback."""
+    lines = [f"POST {path} HTTP/1.1", "host: x", "x-request-id: mine", "content-type: application/json"]
+    head = "\r\n".join([*lines, "content-length: 30", "", "{"])
+    with serving(thermometer, "--shutdown-timeout-seconds", "1") as running:
+        running.until_ready()
+        host, _, port = running.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head.encode())
+            running.client.get("/livez")
+            running.process.send_signal(signal.SIGTERM)
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"x-request-id: mine" in answer
