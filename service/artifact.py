@@ -32,6 +32,7 @@ from service.layout import (
     check_as_published,
     default_model,
     is_name,
+    is_published,
     labels,
     versions,
 )
@@ -59,8 +60,8 @@ from service.strict_json import parse
 __all__ = [
     "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "UNIT_MAX_LENGTH", "ArtifactError",
     "Bounds", "Column", "Data", "File", "Golden", "Interval", "Labels", "Losses", "Manifest", "Parameter", "PublicKey",
-    "Report", "Training", "check_columns", "default_model", "is_name", "labels", "needed", "read_public_key",
-    "versions",
+    "Report", "Training", "check_columns", "default_model", "is_name", "is_published", "labels", "needed",
+    "read_public_key", "versions",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"

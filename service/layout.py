@@ -108,6 +108,14 @@ def recorded_digest(version: Path) -> str | None:
     return text
 
 
+def is_published(version: Path, digest: str) -> bool:
+    """Return whether the record says that the manifest with this sha256 was published as this version."""
+    try:
+        return recorded_digest(version) == digest
+    except ArtifactError:
+        return False
+
+
 def check_as_published(version: Path, manifest: bytes) -> None:
     """Raise ArtifactError where another manifest than this one was published as this version."""
     if recorded_digest(version) not in (None, hashlib.sha256(manifest).hexdigest()):

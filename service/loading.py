@@ -64,6 +64,10 @@ class Loader:
 
     def compared(self, path: Path, before: Version, served: Served) -> Version:
         """Return the version that serves, with a reason where its files are others now: they never replace it."""
+        if not artifact.is_published(path, before.digest) and self._is_published_again(path):
+            again = self.loaded(path, replace(before, served=None), {})
+            if again.served:
+                return again
         try:
             artifact.check_same(path, before.digest, served.predictor.manifest)
         except Exception as error:  # noqa: BLE001 - as above
@@ -75,12 +79,21 @@ class Loader:
             log.warning("%s version %d %s", before.model, before.number, after.reason, extra=said)
         return after
 
+    def _is_published_again(self, path: Path) -> bool:
+        """Return whether the folder holds, whole, what the record says was published as this version."""
+        try:
+            read = artifact.contents(path, self._public_key)
+        except ArtifactError:
+            return False
+        return artifact.is_published(path, hashlib.sha256(read.manifest_bytes).hexdigest())
+
     def _served(self, path: Path, others: str | None) -> tuple[Served, str]:
         """Read, check and warm one version; raises ArtifactError, or what torch raises where the device fails."""
         settings = self._settings
         read = self._trials.read(path, self._public_key)
         digest = hashlib.sha256(read.manifest_bytes).hexdigest()
-        if others not in (None, digest):
+        # A number that was removed and published again is another version now; the others will load it too.
+        if others not in (None, digest) and not artifact.is_published(path, digest):
             raise OthersDiffer("its files differ from what the other workers serve under this number")
         predictor = Predictor(read, self._device)
         columns = Columns([column.name for column in predictor.manifest.features], settings.max_rows)
