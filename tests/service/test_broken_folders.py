@@ -58,7 +58,7 @@ def test_a_broken_folder_ends_no_process(tmp_path: Path, workers: int, breaks: C
         assert refused.status_code == 503
         assert refused.json()["detail"]
         _mend(artifacts)
-        running.until(lambda client: all(client.get("/readyz").status_code == 200 for _ in range(20)))
+        running.until(lambda client: all(client.get("/readyz").status_code == 200 for _ in range(20)), 60)
         assert processes(running) == before
         assert running.process.poll() is None
 
