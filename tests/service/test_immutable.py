@@ -26,7 +26,7 @@ def celsius(client: httpx.Client, version: int) -> float | None:
 
 def reason(client: httpx.Client, version: int) -> str:
     """What /models says of that version."""
-    return client.get(f"/models/thermometer/versions/{version}").json()["reason"] or ""
+    return client.get(f"/models/thermometer/versions/{version}").json().get("reason") or ""
 
 
 def differs(client: httpx.Client, version: int) -> bool:
