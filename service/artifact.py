@@ -33,6 +33,7 @@ from service.layout import (
     default_model,
     is_name,
     is_published,
+    is_version,
     labels,
     versions,
 )
@@ -60,7 +61,7 @@ from service.strict_json import parse
 __all__ = [
     "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "UNIT_MAX_LENGTH", "ArtifactError",
     "Bounds", "Column", "Data", "File", "Golden", "Interval", "Labels", "Losses", "Manifest", "Parameter", "PublicKey",
-    "Report", "Training", "check_columns", "default_model", "is_name", "is_published", "labels", "needed",
+    "Report", "Training", "check_columns", "default_model", "is_name", "is_published", "is_version", "labels", "needed",
     "read_public_key", "versions",
 ]  # fmt: skip
 

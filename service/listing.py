@@ -150,7 +150,8 @@ def _identity(version: Path) -> Identity:
         return ((reason(error), 0, 0, 0),)
     # Of a record, which may be repaired, and of a folder with more files than are looked at.
     files += [("", state), *_record(version)]
-    return tuple(sorted((name, found.st_ino, found.st_mtime_ns, found.st_size) for name, found in files))
+    # The time of the last change that nobody can set back, as a file's own time can be.
+    return tuple(sorted((name, found.st_ino, found.st_ctime_ns, found.st_size) for name, found in files))
 
 
 def _record(version: Path) -> list[tuple[str, os.stat_result]]:

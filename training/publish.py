@@ -76,10 +76,20 @@ def add(version: Path, name: str, content: bytes) -> None:
         raise from_os(error.filename or version, error) from error
 
 
+def _next(directory: Path) -> str:
+    """Return the number behind the highest version's; what is called like a version and is no folder is passed over."""
+    number = max((n for n in artifact.versions(directory) if (directory / str(n)).is_dir()), default=0) + 1
+    while os.path.lexists(directory / str(number)):
+        number += 1
+    if not artifact.is_version(str(number)):
+        raise InvalidInputError(f"{directory}: no number is left behind version {number - 1}; remove that folder")
+    return str(number)
+
+
 def _publish(directory: Path, contents: Mapping[str, bytes]) -> Path:
     for stale in directory.glob(f"{_STAGING}*"):
         _remove(stale)
-    number = str(max(artifact.versions(directory), default=0) + 1)
+    number = _next(directory)
     staging = directory / f"{_STAGING}{number}"
     staging.mkdir()
     try:

@@ -8,6 +8,8 @@ from typing import Final
 from service.archive.error import ArchiveError
 
 STEPS_MAX: Final = 100_000
+# A network of eight layers has some twenty; torch takes a second to compile five hundred, and lets nothing else run.
+BRANCHES_MAX: Final = 200
 # Torch compiles what is called in the middle of what calls it, on one stack.
 DEFINITIONS_MAX: Final = 128
 
@@ -17,6 +19,7 @@ class Definition:
     """A function or method: how many steps it has, and what it calls, by full name, once for each time that it does."""
 
     steps: int = 0
+    branches: int = 0
     calls: list[str] = field(default_factory=list)
 
 
@@ -28,11 +31,15 @@ def check(definitions: Mapping[str, Definition]) -> None:
     if len(definitions) > DEFINITIONS_MAX:
         raise ArchiveError(f"more than {DEFINITIONS_MAX} functions and methods")
     steps: dict[str, int] = {}
+    branches: dict[str, int] = {}
     try:
         for name in TopologicalSorter({name: found.calls for name, found in definitions.items()}).static_order():
             if name not in definitions:
                 raise ArchiveError(f"{name} is called, and not defined")
             steps[name] = definitions[name].steps + sum(steps[call] for call in definitions[name].calls)
+            branches[name] = definitions[name].branches + sum(branches[call] for call in definitions[name].calls)
+            if branches[name] > BRANCHES_MAX:
+                raise ArchiveError(f"{name} has more than {BRANCHES_MAX} branches")
             if steps[name] > STEPS_MAX:
                 raise ArchiveError(f"{name} takes more than {STEPS_MAX} steps")
     except CycleError as error:

@@ -163,6 +163,7 @@ class _Module:
                 case ast.Return(value=ast.expr() as value) | ast.Expr(value=ast.Call() as value):
                     self._expression(value, scope)
                 case ast.If(test=test, body=then, orelse=otherwise):
+                    scope.definition.branches += 1
                     self._expression(test, scope)
                     self._statements([*then, *otherwise], scope)
                 case ast.Pass():

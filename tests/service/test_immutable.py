@@ -154,3 +154,15 @@ def test_a_replaced_worker_serves_what_the_others_serve(artifacts: Path) -> None
         running.until(lambda _: refused in httpx.get(f"{running.url}/models", timeout=30).text, 60)
         assert answers(running, "") == default
         assert answers(running, "/versions/2") <= second | {(503, None, None)}
+
+
+def test_a_change_that_hides_its_time_is_noticed(artifacts: Path) -> None:
+    """A byte that is written in place, with the file's time set back, is a difference."""
+    report = artifacts / "thermometer" / "1" / "report.json"
+    with serving(artifacts, *QUICK) as running:
+        running.until(lambda client: celsius(client, 1) is not None)
+        before = report.stat()
+        with report.open("r+b") as file:
+            file.write(b" ")
+        os.utime(report, ns=(before.st_atime_ns, before.st_mtime_ns))
+        running.until(lambda client: "its files have changed since" in reason(client, 1))

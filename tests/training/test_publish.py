@@ -71,6 +71,20 @@ def test_versions_count_from_1_and_follow_the_highest(published: Path, command: 
     assert contents(published.parent / "9") == before
 
 
+def test_a_file_that_is_called_like_a_version_stops_no_publisher(published: Path, command: Command) -> None:
+    """Numbers go on from the highest folder, past files of such names; where none is left, that is said."""
+    model = published.parent
+    (model / "2").touch()
+    (model / "999999999999999999").touch()
+    assert command("fit", "--epochs", 1, "--artifacts", model.parent)[0] == 0
+    assert (model / "3" / "manifest.json").is_file()
+    (model / "999999999999999999").unlink()
+    (model / "999999999999999999").mkdir()
+    status, _, error = command("fit", "--epochs", 1, "--artifacts", model.parent)
+    assert status == 2
+    assert "no number is left behind version 999999999999999999" in error
+
+
 def test_the_manifest_says_what_is_needed_to_use_the_network(published: Path) -> None:
     """Format, columns, files, golden cases, losses, digest, seed and versions are in it; files are readable by all."""
     manifest = json.loads((published / "manifest.json").read_text())
