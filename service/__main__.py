@@ -111,5 +111,4 @@ def _check(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    streams.let_readers_leave()
-    raise SystemExit(main())
+    raise SystemExit(streams.run(main))

@@ -23,6 +23,7 @@ from service.column_names import check as check_columns
 from service.column_names import check_layers
 from service.directory import ArtifactError, Directory
 from service.extras import needed
+from service.interface import Interface, are_one
 from service.layout import (
     DEFAULT_LABEL,
     DEFAULT_MODEL,
@@ -60,9 +61,9 @@ from service.strict_json import parse
 # What is handed on, so that training needs no other module than this.
 __all__ = [
     "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "UNIT_MAX_LENGTH", "ArtifactError",
-    "Bounds", "Column", "Data", "File", "Golden", "Interval", "Labels", "Losses", "Manifest", "Parameter", "PublicKey",
-    "Report", "Training", "check_columns", "default_model", "is_name", "is_published", "is_version", "labels", "needed",
-    "read_public_key", "versions",
+    "Bounds", "Column", "Data", "File", "Golden", "Interface", "Interval", "Labels", "Losses", "Manifest", "Parameter",
+    "PublicKey", "Report", "Training", "are_one", "check_columns", "default_model", "is_name", "is_published",
+    "is_version", "labels", "needed", "read_public_key", "versions",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -134,28 +135,49 @@ def contents(directory: Path, public_key: PublicKey | None = None) -> Contents:
     """Read and hash the files of one version, the first half of `read`; torch sees nothing of them."""
     with Directory(directory) as opened:
         written = opened.read(MANIFEST, MANIFEST_MAX_BYTES)
-        if written.count(b",") > MANIFEST_MAX_VALUES:
-            raise ArtifactError(f"{MANIFEST}: has more than {MANIFEST_MAX_VALUES} values")
         if public_key:
             _check_signature(opened, written, public_key)
-        manifest = parse(Manifest, written, MANIFEST)
-        check_as_published(directory, written)
+        manifest = _manifest(directory, written)
         files = {name: _read_as_described(opened, name, entry) for name, entry in manifest.files.items()}
-    if manifest.model != directory.parent.name:
-        raise ArtifactError(f"{MANIFEST}: is of model {manifest.model!r}, and lies under {directory.parent.name!r}")
     return Contents(manifest, written, files)
 
 
-def load(contents: Contents) -> Artifact:
-    """Make of a version's files what serves, the second half of `read`."""
+def interface(directory: Path) -> Interface | None:
+    """Return what a version takes and gives, though it may not load; None where its manifest cannot be read."""
+    try:
+        with Directory(directory) as opened:
+            return _manifest(directory, opened.read(MANIFEST, MANIFEST_MAX_BYTES)).interface
+    except ArtifactError:
+        return None
+
+
+def load(contents: Contents, gradients: dict[str, torch.Tensor] | None = None) -> Artifact:
+    """Make of a version's files what serves, the second half of `read`.
+
+    With `gradients`, which are those of the report, the report was checked already and is not parsed again.
+    """
     manifest = contents.manifest
-    report = parse(Report, contents.files[REPORT], REPORT)
     network = _load(contents.files[NETWORK])
     _check_parameters(network, manifest)
     _check_answers(network, manifest)
-    report.check(manifest)
-    gradients = {parameter.name: report.gradient(parameter) for parameter in manifest.parameters}
+    gradients = _gradients(contents) if gradients is None else gradients
     return Artifact(manifest, contents.manifest_bytes, network, contents.files[REPORT], gradients)
+
+
+def _gradients(contents: Contents) -> dict[str, torch.Tensor]:
+    report = parse(Report, contents.files[REPORT], REPORT)
+    report.check(contents.manifest)
+    return {parameter.name: report.gradient(parameter) for parameter in contents.manifest.parameters}
+
+
+def _manifest(directory: Path, written: bytes) -> Manifest:
+    if written.count(b",") > MANIFEST_MAX_VALUES:
+        raise ArtifactError(f"{MANIFEST}: has more than {MANIFEST_MAX_VALUES} values")
+    manifest = parse(Manifest, written, MANIFEST)
+    check_as_published(directory, written)
+    if manifest.model != directory.parent.name:
+        raise ArtifactError(f"{MANIFEST}: is of model {manifest.model!r}, and lies under {directory.parent.name!r}")
+    return manifest
 
 
 def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) -> None:

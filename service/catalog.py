@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from service import whole_number
 from service.artifact import DEFAULT_LABEL, LABELS
+from service.interface import Interface, are_one
 from service.listing import Identity, shortened
 from service.served import Served
 
@@ -22,6 +23,7 @@ class Version:
     """One version of a model, its state, and since when it is in it; `served` exactly when it is ready.
 
     `digest` is the sha256 of the manifest that was loaded; `differs` says that its files are no longer what serves.
+    `interface` is what it takes and gives, also where it failed and that is known all the same.
     After a failure that may pass, `again_at` is when to try again, by ``time.monotonic``, and `tries` how often it was.
     """
 
@@ -34,6 +36,7 @@ class Version:
     identity: Identity = field(default=(), repr=False)
     digest: str = ""
     differs: bool = False
+    interface: Interface | None = None
     tries: int = 0
     again_at: float | None = None
 
@@ -45,15 +48,6 @@ class Version:
         """Return whether it failed, and not again for the same passing reason as when it was tried last."""
         return self.state == "failed" and (before.again_at is None or before.reason != self.reason)
 
-    def differing_columns(self, other: "Version") -> str | None:
-        """Return how its columns differ from another version's, in words; None where they do not."""
-        if not self.served or not other.served:
-            return None
-        mine, others = self.served.predictor.manifest, other.served.predictor.manifest
-        if mine.has_columns_of(others):
-            return None
-        return f"its columns ({mine.columns_text}) differ from those of version {other.number} ({others.columns_text})"
-
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -63,7 +57,7 @@ class Model:
     `lost` are those of which nobody can know what they stood for.
     `serving` is the version each label stands for now: one that was moved to a version that is not ready stands for the
     one it named before. `default` is what `champion` stands for, else the highest ready version that has the columns of
-    the lowest one. `notes` are what is wrong with the folder apart from its labels.
+    the lowest one, whether that one loads or not. `notes` are what is wrong with the folder apart from its labels.
     """
 
     name: str
@@ -101,14 +95,32 @@ class Model:
         # The default label first, whatever else there is.
         damaged = [self.damage(label) for label in sorted(self.faults, key=lambda label: label != DEFAULT_LABEL)]
         unready = [self._unready(label) for label in self.labels if label not in self.faults]
-        return shortened([*self.notes, *damaged, *(text for text in unready if text)])
+        unknown = [self._unknown_columns()]
+        return shortened([*self.notes, *damaged, *(text for text in (*unready, *unknown) if text)])
+
+    @property
+    def interface(self) -> Interface | None:
+        """What a version has to take and give to become the default by itself; None where nobody can know.
+
+        It is what the lowest version does: by its number alone, so that all workers agree.
+        """
+        lowest = self.versions[min(self.versions)]
+        if lowest.interface or lowest.state != "failed":
+            return lowest.interface
+        if self.default or any(version.state == "loading" for version in self.versions.values()):
+            return self.default.interface if self.default else None
+        known = [version.interface for version in self.versions.values() if version.interface]
+        return known[0] if known and are_one(known) else None
 
     def why_not_default(self, version: Version) -> str | None:
         """Return why a version does not answer by itself, though it is ready and no label says otherwise."""
-        contract = self._contract()
-        if contract is None or DEFAULT_LABEL in self.serving or (why := version.differing_columns(contract)) is None:
+        mine, wanted = version.interface, self.interface
+        if DEFAULT_LABEL in self.serving or not version.served or not mine or not wanted or mine.fits(wanted):
             return None
-        return f"answers only by its number: {why}; {self.command(DEFAULT_LABEL, version.number)} makes it the default"
+        return (
+            f"answers only by its number: its columns ({mine}) differ from those of the model ({wanted}); "
+            f"{self.command(DEFAULT_LABEL, version.number)} makes it the default"
+        )
 
     def command(self, label: str, number: int | str = "N") -> str:
         """Return the command that makes a label stand for a version."""
@@ -128,18 +140,25 @@ class Model:
             return self.serving[DEFAULT_LABEL]
         if DEFAULT_LABEL in self.lost:
             return 0
-        contract = self._contract()
-        same = {number for number in ready if contract and not self.versions[number].differing_columns(contract)}
-        found = max(same, default=0) if contract and contract.served else 0
+        wanted = self.interface
+        same = {n for n in ready if wanted and (mine := self.versions[n].interface) and mine.fits(wanted)}
+        found = max(same, default=0)
         # While what could be the default loads, the default stays; at a start there is none yet.
         awaited = {number for number, version in self.versions.items() if version.state == "loading"}
         if not found or self.labels.get(DEFAULT_LABEL) in awaited or max(awaited, default=0) > found:
             return self.default.number if self.default and self.default.number in ready else 0
         return found
 
-    def _contract(self) -> Version | None:
-        """The version whose columns each default has to have: by numbers alone, so that all processes agree."""
-        return next((self.versions[n] for n in sorted(self.versions) if self.versions[n].state != "failed"), None)
+    def _unknown_columns(self) -> str | None:
+        """Return why no version becomes the default by itself, where nobody can know which columns that has to have."""
+        lowest = self.versions[min(self.versions)]
+        loading = any(version.state == "loading" for version in self.versions.values())
+        if loading or lowest.state != "failed" or self.interface or not any(v.served for v in self.versions.values()):
+            return None
+        return (
+            f"its versions have different columns, and nobody can know those of version {lowest.number}, which its "
+            f"default has to have: {self.command(DEFAULT_LABEL)} makes another version the default"
+        )
 
     def _unready(self, label: str) -> str | None:
         wanted = self.labels[label]

@@ -7,9 +7,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeAlias
 
 FILE_MAX_BYTES = 2 * 2**30
+Place: TypeAlias = tuple[int, int]
 _BLOCK_BYTES = 2**20
 
 
@@ -38,6 +39,11 @@ class Directory:
     def state(self) -> os.stat_result:
         """Return what the system says of the folder itself."""
         return os.fstat(self._descriptor)
+
+    def place(self) -> Place:
+        """Return what tells the folder from every other one that may lie at its path."""
+        found = self.state()
+        return found.st_dev, found.st_ino
 
     def entries(self) -> Iterator["os.DirEntry[str]"]:
         """Yield the folder's entries as the system lists them; raises ArtifactError where the system cannot."""

@@ -43,6 +43,13 @@ def without_offer(method: bytes, version: str, target: bytes, headers: Headers) 
     return b"\r\n".join([*lines, b"", b""])
 
 
+def has_body(headers: Headers) -> bool:
+    """Return whether a body follows this head."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0")) for name, value in headers
+    )
+
+
 def path(target: bytes) -> str:
     """Return the path of a target, as far as one can be read."""
     return _ABSOLUTE.sub(b"", target, count=1).partition(b"?")[0].decode("latin-1")

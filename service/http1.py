@@ -77,7 +77,7 @@ class Http1Connection(HttpToolsProtocol):
     def _check_head(self) -> None:
         version = self.parser.get_http_version()
         head.check(self.parser.get_method(), version, self.url, self.headers)
-        self.expect_100_continue = self.expect_100_continue and version != "1.0"
+        self.expect_100_continue = self.expect_100_continue and version != "1.0" and head.has_body(self.headers)
 
     def _take_head(self) -> None:
         """Go on with a good head: what is called below is about the request's body."""

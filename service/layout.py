@@ -7,12 +7,12 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from service.contract import NAME
-from service.directory import ArtifactError, Directory, reason
+from service.directory import ArtifactError, Directory, Place, reason
 
 LABELS = "labels"
 DEFAULT_LABEL = "champion"
@@ -29,16 +29,27 @@ _MOST_LABELS = 1_000
 class Labels:
     """A model's labels by name, and in `faults` what is wrong with each one that cannot be read.
 
-    `fault` says why labels may be missing here: the folder of labels cannot be read, or not all of it.
+    `fault` says why labels may be missing here: the folder of labels cannot be read, or not all of it. `place` tells
+    that folder from another one that lies there later.
     """
 
     versions: Mapping[str, int] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
     fault: str | None = None
+    place: Place | None = None
 
     def notes(self) -> tuple[str, ...]:
         """Return what is wrong that is not a fault of one label."""
         return (self.fault,) if self.fault and self.fault not in self.faults.values() else ()
+
+    def after(self, before: "Labels") -> "Labels":
+        """Return the same; as it was before, with a fault, where it cannot be read or is another folder and empty."""
+        fault = self.fault
+        if before.place and self.place not in (None, before.place) and not self.faults:
+            fault = fault or f"{LABELS}: is another folder than before, and holds no label: is it mounted?"
+        if self.versions or not fault or not (before.versions or before.faults):
+            return self
+        return replace(before, faults={DEFAULT_LABEL: fault}, fault=fault)
 
 
 def is_name(text: str) -> bool:
@@ -66,7 +77,8 @@ def labels(model: Path) -> Labels:
             entries = opened.entries()
             names = {entry.name for entry in islice(entries, _MOST_LABELS) if is_name(entry.name)}
             fault = None if next(entries, None) is None else f"{LABELS}: has more than {_MOST_LABELS} entries"
-            return _read_labels(opened, sorted({DEFAULT_LABEL, *names}), fault)
+            found, faults = _read_labels(opened, sorted({DEFAULT_LABEL, *names}))
+            return Labels(found, faults, fault, opened.place())
     except FileNotFoundError:
         return Labels()
     except OSError as error:
@@ -125,7 +137,7 @@ def check_as_published(version: Path, manifest: bytes) -> None:
         )
 
 
-def _read_labels(opened: Directory, names: Iterable[str], fault: str | None) -> Labels:
+def _read_labels(opened: Directory, names: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
     found, faults = {}, {}
     for name in names:
         try:
@@ -137,7 +149,7 @@ def _read_labels(opened: Directory, names: Iterable[str], fault: str | None) -> 
             found[name] = int(text)
         elif text is not None:
             faults[name] = f"{LABELS}/{name}: {'does not hold the number of a version' if text else 'is empty'}"
-    return Labels(found, faults, fault)
+    return found, faults
 
 
 def _small(opened: Directory, name: str, *, through_link: bool = False) -> str | None:

@@ -10,11 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from service.directory import ArtifactError, Directory, reason
+from service.directory import ArtifactError, Directory, Place, reason
 from service.layout import DEFAULT_MODEL, DIGESTS, Labels, default_model, is_name, is_version, labels
 
 Identity: TypeAlias = tuple[tuple[str, int, int, int], ...]
-_Place: TypeAlias = tuple[int, int]
 
 # A folder with more entries than that is not listed again while it says that none came or went.
 _LONG = 10_000
@@ -28,7 +27,7 @@ class Listing:
     """A model's folder; `warnings` say what is wrong with it, or why this is what it held earlier."""
 
     path: Path
-    place: _Place
+    place: Place
     versions: Mapping[int, Identity]
     labels: Labels
     warnings: tuple[str, ...] = ()
@@ -49,7 +48,7 @@ class Folder:
 
     def __init__(self, artifacts: Path) -> None:
         self._artifacts = artifacts
-        self._place: _Place | None = None
+        self._place: Place | None = None
         self._models: dict[str, Listing] = {}
         self._long: dict[Path, tuple[tuple[int, ...], dict[str, bool]]] = {}
 
@@ -57,7 +56,7 @@ class Folder:
         """Return what is there now; raises ArtifactError where the folder itself cannot be read."""
         try:
             with Directory(self._artifacts, through_link=True) as opened:
-                place, found = _place(opened), self._entries(opened, self._artifacts, is_name)
+                place, found = opened.place(), self._entries(opened, self._artifacts, is_name)
         except ArtifactError as error:
             raise ArtifactError(f"the artifacts folder cannot be read: {str(error).rpartition(': ')[2]}") from error
         listed = [self._listed(name, is_folder=found[name]) for name in sorted(found)]
@@ -92,7 +91,7 @@ class Folder:
 
     def _listing(self, path: Path) -> Listing:
         with Directory(path, through_link=True) as opened:
-            place, found = _place(opened), self._entries(opened, path, is_version)
+            place, found = opened.place(), self._entries(opened, path, is_version)
         numbers = sorted(map(int, found))
         warnings: tuple[str, ...] = ()
         if len(numbers) > _MOST_VERSIONS:
@@ -100,7 +99,10 @@ class Folder:
             numbers = [numbers[0], *numbers[1 - _MOST_VERSIONS :]]
             warnings = (f"there are {len(found)} versions, and only {_MOST_VERSIONS} of them are looked at",)
         versions = {number: _identity(path / str(number)) for number in numbers}
-        return Listing(path, place, versions, labels(path), warnings=warnings)
+        found_labels, before = labels(path), self._models.get(path.name)
+        if before is not None:
+            found_labels = found_labels.after(before.labels)
+        return Listing(path, place, versions, found_labels, warnings=warnings)
 
     def _entries(self, opened: Directory, path: Path, fits: Callable[[str], bool]) -> dict[str, bool]:
         """Return the names that fit, each with whether it is a folder's."""
@@ -131,11 +133,6 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:
         return True  # to open it will say what is wrong
-
-
-def _place(opened: Directory) -> _Place:
-    state = opened.state()
-    return state.st_dev, state.st_ino
 
 
 def _identity(version: Path) -> Identity:

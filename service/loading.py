@@ -60,7 +60,15 @@ class Loader:
                 log.error(text, before.model, before.number, failed.reason, extra={**said, "reason": failed.reason})
             return failed
         log.info("%s version %d is ready", before.model, before.number, extra=said)
-        return Version(before.model, before.number, "ready", datetime.now(UTC), served=served, digest=digest)
+        return Version(
+            before.model,
+            before.number,
+            "ready",
+            datetime.now(UTC),
+            served=served,
+            digest=digest,
+            interface=served.predictor.manifest.interface,
+        )
 
     def compared(self, path: Path, before: Version, served: Served) -> Version:
         """Return the version that serves, with a reason where its files are others now: they never replace it."""

@@ -25,6 +25,7 @@ from service.contract import (
     text_of,
 )
 from service.directory import FILE_MAX_BYTES
+from service.interface import Interface
 
 FORMAT: Literal["calibrant/1"] = "calibrant/1"
 NETWORK = "network.pt"
@@ -172,22 +173,13 @@ class Manifest(Contract):
     interval: Interval | None = None
     training: Training
 
-    def has_columns_of(self, other: "Manifest") -> bool:
-        """Return whether it takes and gives the same columns; a unit that one of them does not know may be any."""
-        mine, others = (*self.features, *self.targets), (*other.features, *other.targets)
-        return (len(self.features), len(mine)) == (len(other.features), len(others)) and all(
-            one.name == two.name and (one.unit == two.unit or None in (one.unit, two.unit))
-            for one, two in zip(mine, others, strict=True)
-        )
-
     @property
-    def columns_text(self) -> str:
-        """The features and targets with their units, for a person."""
-        features, targets = (
-            ", ".join(f"{column.name} [{column.unit}]" if column.unit else column.name for column in columns)
-            for columns in (self.features, self.targets)
+    def interface(self) -> Interface:
+        """What it takes and gives."""
+        return Interface(
+            tuple((column.name, column.unit) for column in self.features),
+            tuple((column.name, column.unit) for column in self.targets),
         )
-        return f"{features} -> {targets}"
 
     @field_validator("format", mode="before")
     @classmethod

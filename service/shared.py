@@ -1,7 +1,7 @@
 """One file a worker with what it serves, so that one that takes a dead one's place serves the same as the others.
 
-It says which version each label stands for, which may be written nowhere else once a label's file is damaged, and which
-bytes each version has, which the artifacts folder may have replaced meanwhile.
+It says which version each label stands for, which may be written nowhere else once a label's file is damaged, which
+bytes each version has, which the artifacts folder may have replaced meanwhile, and which columns each default has.
 """
 
 import logging
@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from service.catalog import Catalog, Model
+from service.interface import Interface
 
 _SUFFIX = ".served"
 
@@ -56,6 +57,13 @@ class Shared:
         found = [document["models"].get(model, {"digests": {}}) for document in self._others()]
         return {int(number): digest for one in found for number, digest in one["digests"].items()}
 
+    def interface(self, model: str) -> Interface | None:
+        """Return what each default of the model takes and gives, as the others know it."""
+        for found in (document["models"].get(model) for document in self._others()):
+            if found and found["interface"]:
+                return Interface(*(tuple(map(tuple, columns)) for columns in found["interface"]))
+        return None
+
     def write(self, catalog: Catalog) -> None:
         """Put this worker's file in place, whole, where it is not the same as before."""
         if self._path is None:
@@ -80,4 +88,6 @@ class Shared:
 
 def _document(model: Model) -> dict[str, Any]:
     digests = {str(number): version.digest for number, version in model.versions.items() if version.served}
-    return {"serving": dict(model.serving), "lost": sorted(model.lost), "digests": digests}
+    known = model.interface
+    interface = (known.features, known.targets) if known else None
+    return {"serving": dict(model.serving), "lost": sorted(model.lost), "digests": digests, "interface": interface}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from service.artifact import DEFAULT_MODEL, ArtifactError
+from service.artifact import DEFAULT_MODEL, ArtifactError, interface
 from service.catalog import Catalog, Model, Version
 from service.listing import Folder, Listing, Seen
 from service.loading import Loader
@@ -136,11 +136,9 @@ class Store:
         ).settled()
 
     def _in_order(self, listing: Listing) -> Iterator[int]:
-        """Yield the lowest versions until one is ready, as its columns are the model's; then from the highest down."""
-        waiting = sorted(listing.versions)
-        while waiting:
-            model = self.catalog.models[listing.path.name]
-            yield waiting.pop(-1 if any(version.served for version in model.versions.values()) else 0)
+        """Yield the lowest version, as its columns are the model's; then from the highest down."""
+        lowest, *others = sorted(listing.versions)
+        return iter((lowest, *reversed(others)))
 
     def _look_at(self, name: str, listing: Listing, number: int) -> None:
         model = self.catalog.models[name]
@@ -153,6 +151,9 @@ class Store:
         else:
             after = self._loader.loaded(path, before, self._shared.digests(name))
             self.failed_loads[name] += after.is_news_after(before)
+            if not after.served and number == min(model.versions):
+                # What each default has to have is no less known for that; and all workers go by the same.
+                after = replace(after, interface=self._shared.interface(name) or interface(path) or after.interface)
         self._put_model(replace(model, versions={**model.versions, number: replace(after, identity=identity)}))
 
     def _begin_anew(self, name: str, *, keep_ready: bool) -> None:

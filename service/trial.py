@@ -7,23 +7,28 @@ get past every check of its archive and end the process, or need all of its memo
 import contextlib
 import ctypes
 import gc
+import math
+import mmap
 import os
 import resource
 import select
 import signal
 import sys
 import time
+from itertools import accumulate
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from service import artifact
 from service.artifact import NETWORK, Artifact, ArtifactError, Contents, PublicKey
 from service.predictor import BLOCK_ROWS, Predictor
 
-SECONDS: Final = 60.0
+# Of computing, however busy the machine is; the largest network takes a few.
+SECONDS: Final = 20.0
 _LOOK_SECONDS = 0.1
 # A child that computes nothing for so long waits for a lock that a thread of the parent's held as it was forked.
 _STUCK_SECONDS = 3.0
@@ -31,6 +36,9 @@ _ATTEMPTS = 3
 # Beyond what the process has already. A network is copied, frozen and compiled, and a block of rows runs through it.
 _FREE_BYTES = 2**30
 _FREE_TIMES = 16
+_FLOAT32_BYTES = 4
+
+Gradients: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
 _GOOD = b"good"
 _REPORT_MAX_BYTES = 4096
@@ -55,15 +63,16 @@ class Trials:
         Raises ArtifactError also where the child died, or was not done within SECONDS.
         """
         contents = artifact.contents(directory, public_key)
-        self._try(contents)
-        return artifact.load(contents)
+        gradients = _shared_gradients(contents)
+        self._try(contents, gradients)
+        return artifact.load(contents, {name: torch.from_numpy(each.copy()) for name, each in gradients.items()})
 
-    def _try(self, contents: Contents) -> None:
+    def _try(self, contents: Contents, gradients: Gradients) -> None:
         """Raise ArtifactError with what the child says, or with how it ended."""
         why = ""
         for _ in range(_ATTEMPTS):
             try:
-                said, status = self._attempt(contents)
+                said, status = self._attempt(contents, gradients)
             except _Stuck as stuck:
                 why = str(stuck)
                 continue
@@ -75,13 +84,13 @@ class Trials:
             return
         raise ArtifactError(f"{NETWORK}: was not loaded when it was tried: {why}") from TimeoutError()
 
-    def _attempt(self, contents: Contents) -> tuple[bytes, int]:
+    def _attempt(self, contents: Contents, gradients: Gradients) -> tuple[bytes, int]:
         """Return what a child says, which is nothing where it died, and its exit status; raises TimeoutError."""
         reading, writing = os.pipe()
         parent = os.getpid()
         child = os.fork()
         if not child:
-            _child(contents, parent, writing)
+            _child(contents, gradients, parent, writing)
         os.close(writing)
         try:
             said = self._answer(reading, child)
@@ -96,16 +105,15 @@ class Trials:
     def _answer(self, reading: int, child: int) -> bytes:
         waiting = select.poll()
         waiting.register(reading, select.POLLIN)
-        started = moved = time.monotonic()
-        computed = -1
+        moved, before, started = time.monotonic(), -1.0, _computed(child)
         while not self._closed:
             if waiting.poll(_LOOK_SECONDS * 1000):
                 return os.read(reading, _REPORT_MAX_BYTES)
-            now = time.monotonic()
-            if (ticks := _ticks(child)) != computed:
-                computed, moved = ticks, now
-            if now - started > SECONDS:
-                raise TimeoutError(f"it took more than {SECONDS:g} s")
+            now, computed = time.monotonic(), _computed(child)
+            if computed != before:
+                before, moved = computed, now
+            if computed - started > SECONDS:
+                raise TimeoutError(f"it computed for more than {SECONDS:g} s")
             if now - moved > _STUCK_SECONDS:
                 raise _Stuck("the child stood still")
         raise TimeoutError("the service stops")
@@ -115,13 +123,26 @@ class _Stuck(TimeoutError):
     """The child waits for what never comes."""
 
 
-def _ticks(child: int) -> int:
-    """Return how much the child has computed so far; where the system does not say, the time that has passed."""
+def _shared_gradients(contents: Contents) -> Gradients:
+    """Return memory for the gradients that a child fills: to parse a large report here would hold up all else."""
+    shapes = {parameter.name: parameter.shape for parameter in contents.manifest.parameters}
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    if _FLOAT32_BYTES * sum(sizes) > len(contents.files[NETWORK]):
+        raise ArtifactError(f"{NETWORK}: is too small for the manifest's parameters")
+    shared = np.frombuffer(mmap.mmap(-1, _FLOAT32_BYTES * max(sum(sizes), 1)), np.float32)
+    return {
+        name: shared[end - size : end].reshape(shape)
+        for (name, shape), size, end in zip(shapes.items(), sizes, accumulate(sizes), strict=True)
+    }
+
+
+def _computed(child: int) -> float:
+    """Return for how many seconds the child has computed; where the system does not say, a clock's time."""
     try:
         fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return int(time.monotonic())
-    return int(fields[11]) + int(fields[12])
+        return time.monotonic()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _raise(said: bytes, status: int) -> NoReturn:
@@ -133,14 +154,14 @@ def _raise(said: bytes, status: int) -> NoReturn:
     raise ArtifactError(f"{NETWORK}: the process {ended} in which it was tried") from cause
 
 
-def _child(contents: Contents, parent: int, writing: int) -> NoReturn:
+def _child(contents: Contents, gradients: Gradients, parent: int, writing: int) -> NoReturn:
     """Load the version, write what became of it to the descriptor, and end without a trace of the parent's exit."""
     try:
         # A collection would end the parent's objects, with all that their ends do.
         gc.disable()
         try:
             _confine(parent, writing, len(contents.files[NETWORK]))
-            _run(contents)
+            _run(contents, gradients)
             said = _GOOD
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent says it
             said = (str(error) or type(error).__name__).encode(errors="replace")
@@ -149,8 +170,11 @@ def _child(contents: Contents, parent: int, writing: int) -> NoReturn:
         os._exit(0)
 
 
-def _run(contents: Contents) -> None:
-    predictor = Predictor(artifact.load(contents), torch.device("cpu"))
+def _run(contents: Contents, gradients: Gradients) -> None:
+    read = artifact.load(contents)
+    for name, gradient in read.gradients.items():
+        gradients[name][...] = gradient.numpy()
+    predictor = Predictor(read, torch.device("cpu"))
     golden = np.array(predictor.manifest.golden.inputs, dtype=np.float32)
     predictor.run(np.resize(golden, (BLOCK_ROWS, golden.shape[1])))
 

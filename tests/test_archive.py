@@ -82,7 +82,7 @@ BOMB = "".join(
 
 BRANCHES = (
     "def f(x: Tensor) -> Tensor:\n"
-    + "  if torch.gt(torch.len(x), 0):\n    x = torch.add(x, x)\n  else:\n    x = torch.sub(x, x)\n" * 201
+    + "  if torch.gt(torch.len(x), 0):\n    x = torch.add(x, x)\n  else:\n    x = torch.sub(x, x)\n" * 161
     + "  return x\n"
 )
 # What is put in place of the layer's tanh, or behind the code; and what the refusal says.
@@ -142,8 +142,8 @@ ADDITIONS = {
         "x.a, b = torch.kthvalue(x, 1) is not allowed",
     ),
     "a circle": (f"def f(x: Tensor) -> Tensor:\n  return {MODULE}.f(x)\n", "f calls itself"),
-    "branches that take long to compile": (BRANCHES, "f has more than 200 branches"),
-    "a bomb": (BOMB + "def f40(x: Tensor) -> Tensor:\n  return x\n", "takes more than 100000 steps"),
+    "branches that take long to compile": (BRANCHES, "f has more than 160 branches"),
+    "a bomb": (BOMB + "def f40(x: Tensor) -> Tensor:\n  return x\n", "takes more than 5000 steps"),
     "many functions": (
         "".join(f"def f{n}(x: Tensor) -> Tensor:\n  return {MODULE}.f{n + 1}(x)\n" for n in range(5000)),
         "more than 128 functions and methods",

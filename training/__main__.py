@@ -164,5 +164,4 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    streams.let_readers_leave()
-    raise SystemExit(main())
+    raise SystemExit(streams.run(main))

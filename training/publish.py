@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,8 @@ from training import versions
 from training.errors import InvalidInputError, from_os
 
 _STAGING = ".publishing-"
+_WAIT_SECONDS = 60
+_TRIES_A_SECOND = 20
 
 
 def check_writable(artifacts: Path, model: str) -> None:
@@ -174,7 +178,7 @@ def _locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor, directory)
             # While this one waited, a publisher that failed may have removed the directory it had made.
             if _is_still(directory, descriptor):
                 _sync(directory.parent)
@@ -182,6 +186,17 @@ def _locked(directory: Path) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    """Wait for the lock; say so, and raise InvalidInputError where another process never lets go of it."""
+    for tries in range(_WAIT_SECONDS * _TRIES_A_SECOND):
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if tries == _TRIES_A_SECOND:
+            print(f"waiting for another process that publishes in {directory}", file=sys.stderr)
+        time.sleep(1 / _TRIES_A_SECOND)
+    raise InvalidInputError(f"{directory}: another process has held its lock for {_WAIT_SECONDS} s; end that process")
 
 
 def _is_still(directory: Path, descriptor: int) -> bool:

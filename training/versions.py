@@ -54,19 +54,29 @@ def read(directory: Path) -> artifact.Artifact:
         raise InvalidInputError(f"{directory}: {error}") from error
 
 
-def first(directory: Path) -> tuple[int, artifact.Manifest] | None:
-    """Return the lowest version of a model that loads, whose columns each default has to have, and its manifest."""
-    for number in _versions(directory):
-        with suppress(artifact.ArtifactError):
-            return number, artifact.read(directory / str(number)).manifest
-    return None
+def interface(directory: Path) -> artifact.Interface | None:
+    """Return what each default of a model takes and gives, as its lowest version does; None where nobody can know."""
+    numbers = _versions(directory)
+    if known := artifact.interface(directory / str(min(numbers))):
+        return known
+    others = _interfaces(directory, numbers)
+    return others[0] if others and artifact.are_one(others) else None
+
+
+def _interfaces(directory: Path, numbers: Sequence[int]) -> list[artifact.Interface]:
+    return [found for number in numbers if (found := artifact.interface(directory / str(number)))]
 
 
 def _default(directory: Path, numbers: Sequence[int]) -> int | None:
-    lowest = first(directory)
+    wanted = interface(directory) if numbers else None
+    if wanted is None and _interfaces(directory, numbers):
+        raise InvalidInputError(
+            f"{directory}: its versions have different columns, and nobody can know those of version {min(numbers)}, "
+            f"which its default has to have: name a version, or make one the default with `python -m training label`"
+        )
     for number in reversed(numbers):
         with suppress(artifact.ArtifactError):
-            if lowest and artifact.read(directory / str(number)).manifest.has_columns_of(lowest[1]):
+            if wanted and artifact.read(directory / str(number)).manifest.interface.fits(wanted):
                 return number
     return max(numbers, default=None)  # to read this one will say why it does not load
 

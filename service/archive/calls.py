@@ -7,16 +7,16 @@ from typing import Final
 
 from service.archive.error import ArchiveError
 
-STEPS_MAX: Final = 100_000
-# A network of eight layers has some twenty; torch takes a second to compile five hundred, and lets nothing else run.
-BRANCHES_MAX: Final = 200
+# A network of eight layers has a quarter of them. Torch compiles so many in a fifth of a second, and nothing else runs.
+STEPS_MAX: Final = 5_000
+BRANCHES_MAX: Final = 160
 # Torch compiles what is called in the middle of what calls it, on one stack.
 DEFINITIONS_MAX: Final = 128
 
 
 @dataclass(slots=True)
 class Definition:
-    """A function or method: how many steps it has, and what it calls, by full name, once for each time that it does."""
+    """A function or method: how many steps and branches it has, and what it calls, by full name, once for each time."""
 
     steps: int = 0
     branches: int = 0

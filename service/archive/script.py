@@ -179,6 +179,7 @@ class _Module:
 
     def _expression(self, node: ast.expr, scope: _Scope) -> str | None:
         """Check an expression; what it stands for, as in `_Scope.names`."""
+        scope.definition.steps += 1
         match node:
             case ast.Name(id=name) if name in scope.names:
                 return scope.names[name]
@@ -204,7 +205,6 @@ class _Module:
         return None
 
     def _call(self, node: ast.Call, scope: _Scope) -> None:
-        scope.definition.steps += 1
         arguments = node.args
         match node.func:
             case ast.Name(id="annotate") if len(arguments) == 2:

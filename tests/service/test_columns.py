@@ -1,5 +1,7 @@
 """A version with other columns than its model's first one is published, and does not answer by itself."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +101,8 @@ def test_a_unit_that_is_not_known_is_no_difference(tmp_path: Path) -> None:
         running.until(lambda client: default(client) == "2")
 
 
-def test_the_lowest_version_that_loads_says_which_columns(tmp_path: Path) -> None:
-    """A broken first version has no say."""
+def test_the_lowest_version_says_which_columns_though_it_does_not_load(tmp_path: Path) -> None:
+    """Its manifest does: that its network is damaged, or cannot be read for a moment, moves nobody to other columns."""
     artifacts = tmp_path / "artifacts"
     publish(artifacts)
     for _ in range(2):
@@ -110,4 +112,52 @@ def test_the_lowest_version_that_loads_says_which_columns(tmp_path: Path) -> Non
     with serving(artifacts, *QUICK) as running:
         running.until(lambda client: ready(client, "4"))
         running.until(lambda client: ready(client, "3"))
-        assert default(running.client) == "3"
+        assert default(running.client) == "4"
+
+
+def damaged_beside_others(tmp_path: Path) -> Path:
+    """Version 1 with the thermometer's columns, 2 with others, 3 with the thermometer's; 1 cannot be read."""
+    artifacts = tmp_path / "artifacts"
+    publish(artifacts)
+    publish(artifacts, "--data", str(data(tmp_path, "kelvin,celsius")), "--model", "thermometer")
+    publish(artifacts)
+    return artifacts
+
+
+def test_where_nobody_can_know_the_columns_a_label_says(tmp_path: Path) -> None:
+    """The model has no default, `check` and /models say why, versions that are named answer, and a label helps."""
+    artifacts = damaged_beside_others(tmp_path)
+    (artifacts / "thermometer" / "1" / "manifest.json").write_text("{}")
+    said = "nobody can know those of version 1"
+    command = [sys.executable, "-m", "service", "check", "--artifacts", str(artifacts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stdout
+    given = ["--data", "training/data/thermometer.csv", "--model", "thermometer", "--artifacts", str(artifacts)]
+    assert train(["evaluate", *given]) == 2
+    with serving(artifacts, *QUICK) as running:
+        running.until(lambda client: ready(client, "2") and ready(client, "3"))
+        assert default(running.client) is None
+        running.until(lambda client: said in str(client.get("/models/thermometer").json()["warnings"]))
+        assert running.client.get("/readyz").status_code == 503
+        assert running.client.post("/predict", json={"fahrenheit": [50.0]}).status_code == 503
+        path = "/models/thermometer/versions/3/predict"
+        assert running.client.post(path, json={"fahrenheit": [50.0]}).status_code == 200
+        assert train(["label", "thermometer", "champion", "3", "--artifacts", str(artifacts)]) == 0
+        running.until(lambda client: default(client) == "3")
+        assert running.client.get("/readyz").status_code == 200
+
+
+def test_a_worker_that_starts_later_goes_by_the_same_columns(tmp_path: Path) -> None:
+    """Also where the lowest version was damaged meanwhile, which the other worker still has in memory."""
+    artifacts = damaged_beside_others(tmp_path)
+    with serving(artifacts, "--workers", "2", *QUICK) as running:
+        running.until(lambda _: httpx.get(f"{running.url}/readyz", timeout=30).status_code == 200, 60)
+        (artifacts / "thermometer" / "1" / "manifest.json").write_text("{}")
+        ended = running.workers()[0]
+        os.kill(ended, signal.SIGKILL)
+        running.until(lambda _: ended not in running.workers() and len(running.workers()) == 2, 30)
+        running.until(lambda _: "failed" in httpx.get(f"{running.url}/models/thermometer", timeout=30).text, 60)
+        for _ in range(40):
+            answer = httpx.post(f"{running.url}/predict", json={"fahrenheit": [50.0]}, timeout=30)
+            assert (answer.status_code, answer.json().get("version")) in ((200, "3"), (503, None)), answer.text

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,21 @@ def test_a_removed_label_is_removed(artifacts: Path) -> None:
     with serving(artifacts, *QUICK) as running:
         running.until(lambda client: answering(client) == "1")
         (artifacts / "thermometer" / "labels" / "champion").unlink()
+        running.until(lambda client: answering(client) == "2", SECONDS)
+        assert not warnings(running.client)
+
+
+def test_an_empty_folder_in_place_of_the_labels_removes_none(artifacts: Path, tmp_path: Path) -> None:
+    """As where a mount is gone; what the labels stood for goes on, until a label is there again."""
+    labels = artifacts / "thermometer" / "labels"
+    with serving(artifacts, *QUICK) as running:
+        running.until(lambda client: answering(client) == "1")
+        labels.rename(tmp_path / "gone")
+        labels.mkdir()
+        running.until(lambda client: "is it mounted?" in warnings(client), SECONDS)
+        time.sleep(0.5)
+        assert answering(running.client) == "1"
+        label(artifacts, "thermometer", "candidate", 2)
         running.until(lambda client: answering(client) == "2", SECONDS)
         assert not warnings(running.client)
 

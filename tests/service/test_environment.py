@@ -109,6 +109,18 @@ def test_a_reader_may_leave(many: Path, thermometer: Path, tmp_path: Path, reads
     assert (published / "thermometer" / "1" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("command", [[*SERVICE, "check"], [*SERVICE, "--help"], [*TRAINING, "fit", "--help"]])
+def test_output_that_cannot_be_written_is_an_error(command: list[str], thermometer: Path) -> None:
+    """On a full disk: status 1 and one line, for what is short and what is long."""
+    flags = ["--artifacts", str(thermometer)] if command[-1] == "check" else []
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, *flags], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: the output could not be written: No space left on device\n"
+
+
 def test_the_reader_of_predictions_may_leave(thermometer: Path) -> None:
     """Also in the middle of many rows."""
     rows = "fahrenheit\n" + "50\n" * 50_000

@@ -298,6 +298,16 @@ def test_an_answer_after_the_body_keeps_the_connection(doors: Running) -> None:
     assert statuses(asked(doors, sent + LAST)) == [415, 200]
 
 
+def test_an_expectation_without_a_body_gets_no_interim_answer(doors: Running) -> None:
+    """There is nothing to wait for, and the connection goes on."""
+    for asking in (
+        post(b"", "expect: 100-continue"),
+        b"GET /livez HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\r\n",
+    ):
+        first, last = statuses(asked(doors, asking + LAST))
+        assert (first == 100, last) == (False, 200)
+
+
 def test_http_1_0_expects_nothing(doors: Running) -> None:
     """An Expect in HTTP/1.0 means nothing (RFC 9110, section 10.1.1)."""
     for expect in ("100-continue", "x"):

@@ -39,7 +39,7 @@ ENDINGS = {
     ),
     "killed": ("os.kill(os.getpid(), 9)", "network.pt: the process died of signal 9 in which it was tried"),
     "exit": ("os._exit(3)", "network.pt: the process ended with 3 in which it was tried"),
-    "endless": ("while True: pass", "network.pt: was not loaded when it was tried: it took more than 3 s"),
+    "endless": ("while True: pass", "network.pt: was not loaded when it was tried: it computed for more than 3 s"),
     "stuck": ("time.sleep(1000)", "network.pt: was not loaded when it was tried: the child stood still"),
     "memory": ("bytearray(2**31)", "network.pt: torch cannot load it: MemoryError"),
 }

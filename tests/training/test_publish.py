@@ -176,6 +176,22 @@ def test_a_directory_removed_while_waiting_for_it_is_made_again(
     artifact.read(version)
 
 
+def test_a_publisher_says_that_it_waits_and_does_not_wait_for_ever(
+    published: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that holds the model's folder is waited for, which is said, for a limited time."""
+    monkeypatch.setattr(publish, "_WAIT_SECONDS", 2)
+    holder = os.open(published.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        status, _, error = command("label", "thermometer", "champion", 1, "--artifacts", published.parents[1])
+    finally:
+        os.close(holder)
+    assert status == 2
+    assert "waiting for another process" in error
+    assert "has held its lock for 2 s" in error
+
+
 def test_what_a_dead_publisher_left_is_removed(published: Path) -> None:
     """Hidden leftovers do not pile up, and are never taken for versions."""
     leftover = published.parent / ".publishing-2"

@@ -1,0 +1,42 @@
+"""What a version takes and gives: its features and targets, by name and unit.
+
+A model's default always has the columns of its lowest version, so that no client's requests stop fitting.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+Columns: TypeAlias = tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """The features and targets in their order, each with its name and its unit, None where the unit is not known."""
+
+    features: Columns
+    targets: Columns
+
+    def __str__(self) -> str:
+        """Return the features and targets with their units, for a person."""
+        return f"{_text(self.features)} -> {_text(self.targets)}"
+
+    def fits(self, other: "Interface") -> bool:
+        """Return whether it is the same; a unit that one of the two does not know may be any."""
+        return _are_same(self.features, other.features) and _are_same(self.targets, other.targets)
+
+
+def are_one(interfaces: list[Interface]) -> bool:
+    """Return whether all of them are the same."""
+    return all(one.fits(two) for one, two in pairwise(interfaces))
+
+
+def _are_same(mine: Columns, others: Columns) -> bool:
+    return len(mine) == len(others) and all(
+        one[0] == two[0] and (one[1] == two[1] or None in (one[1], two[1]))
+        for one, two in zip(mine, others, strict=True)
+    )
+
+
+def _text(columns: Columns) -> str:
+    return ", ".join(f"{name} [{unit}]" if unit else name for name, unit in columns)
