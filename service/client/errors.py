@@ -1,7 +1,7 @@
 """What can go wrong for a caller of the client; every error of it is a ClientError.
 
 ClientError
-├── BadTable                   the table cannot be sent as it is, and was not
+├── BadTable                   the table cannot be sent as it is, or leaves no name for a prediction
 ├── ServiceProblem             the service refused: `status`, `kind`, `detail`, `errors`, as docs/api.md lists them
 │   ├── Unauthorized      401  the key is missing or wrong
 │   ├── NotFound          404  no such model, version or parameter
