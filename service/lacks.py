@@ -7,7 +7,14 @@ _LASTING = {
     errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG, errno.EINVAL,
 }  # fmt: skip
 # What torch says, which has no exceptions of its own for most of it.
-_SAID = ("out of memory", "allocate memory", "enough memory", "bad_alloc", "start new thread", "cuda error: out of")
+_SAID = (
+    "out of memory",
+    "allocate memory",
+    "enough memory",
+    "bad_alloc",
+    "start new thread",
+    "cublas_status_alloc_failed",
+)
 
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -122,8 +123,14 @@ class Loader:
         )
 
 
+def _reason(error: Exception) -> str:
+    """Return what went wrong; of what torch says, its first sentence: the others have figures that change."""
+    text = str(error) or type(error).__name__
+    return re.split(r"\n|\. ", text)[0] if isinstance(error, RuntimeError) else text
+
+
 def _failed(before: Version, error: Exception) -> Version:
-    reason = str(error) or type(error).__name__
+    reason = _reason(error)
     since = before.since if before.state == "failed" else datetime.now(UTC)
     failed = replace(before, state="failed", since=since, reason=reason, tries=0, again_at=None)
     # The others may have seen the old version's folder removed, and load the new one in a moment.
@@ -133,7 +140,7 @@ def _failed(before: Version, error: Exception) -> Version:
 
 
 def _differing(before: Version, error: Exception) -> Version:
-    reason = str(error) or type(error).__name__
+    reason = _reason(error)
     if lacks.is_passing(error):
         unread = replace(before, reason=f"serves as it was loaded; its files cannot be read now: {reason}")
         return _tried_again(unread, before.tries)

@@ -12,7 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from service import whole_number
+from service import lacks, whole_number
 from service.body import Body
 from service.entry import Closed, EngineError, Entry, Expired, Refused, Rows
 from service.features import Subject
@@ -179,4 +179,6 @@ def problem(error: Exception | None) -> Problem:
             return Unavailable(str(error), retry_after=1)
         case Expired():
             return DeadlinePassed(str(error))
+    if lacks.is_passing(error):
+        return Unavailable("there was too little memory for this request", retry_after=1)
     return Failed("the model failed; the service's log says why")

@@ -81,7 +81,7 @@ def train(network: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Loss, s
             progress.update()
             _look(curves, epoch, last=epoch == epochs - 1)
     _check_result(network, split, epochs)
-    return curves
+    return Curves(training.cpu(), None if validation is None else validation.cpu())
 
 
 def _look(curves: Curves, epoch: int, *, last: bool) -> None:

@@ -1,6 +1,7 @@
 """A version that failed for a lack that passes goes live once it has passed; a lasting fault is not tried again."""
 
 import json
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -85,3 +86,26 @@ def test_a_lasting_fault_is_not_tried_again(tmp_path: Path) -> None:
     with serving(tmp_path, *QUICK) as running:
         running.until(lambda client: look(client)[0] == "failed")
         assert "tried again" not in look(running.client)[1]
+
+
+_FULL = """
+import service.predictor
+run = service.predictor.Predictor.run
+def full(self, rows):
+    if (rows == 77.0).any():
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    return run(self, rows)
+service.predictor.Predictor.run = full
+"""
+
+
+def test_a_request_for_which_memory_lacks_may_come_again(thermometer: Path, tmp_path: Path) -> None:
+    """It is answered 503 with Retry-After, and the service goes on."""
+    (tmp_path / "sitecustomize.py").write_text(_FULL)
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+    with serving(thermometer, environment=environment) as running:
+        running.until_ready()
+        refused = running.client.post("/predict", json={"fahrenheit": [77.0]})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "too little memory" in refused.json()["detail"]
+        assert running.client.post("/predict", json={"fahrenheit": [50.0]}).status_code == 200
