@@ -53,6 +53,7 @@ SERVICE_LAYERS = [
     {"service.bounded"},
     {"service.app", "service.protocol", "service.stopping"},
     {"service.workers"},
+    {"service.process"},
     {"service.server", "service.check"},
     {"service.client.errors", "service.client.csv_rows"},
     {"service.client.answers", "service.client.transport", "service.client.versions"},
@@ -82,7 +83,7 @@ TRAINING_LAYERS = [
 KEPT_IN = {
     "fastapi": {"service.app", "service.openapi", "service.routes", "service.tracing"},
     "pyarrow": {"service.tables.arrow", "service.client.forms"},
-    "uvicorn": {"service.server", "service.stopping", "service.http1", "service.bounded", "service.protocol"},
+    "uvicorn": {"service.process", "service.stopping", "service.http1", "service.bounded", "service.protocol"},
     "httpx": {"service.client"},
     "opentelemetry": {"service.tracing"},
     "prometheus_client": {"service.exposition"},

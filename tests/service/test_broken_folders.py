@@ -1,4 +1,4 @@
-"""Whatever is wrong with the artifacts folder: live, not ready, looking again, with one process and with four."""
+"""Whatever is wrong with the artifacts folder: live, not ready, looking again, with one process and with three."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def processes(running: Running) -> set[str]:
     return {answer.headers["x-request-id"].partition("-")[0] for answer in answers}
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("breaks", [nothing, a_file, a_loop, a_label_that_is_a_folder, only_broken_versions])
 def test_a_broken_folder_ends_no_process(tmp_path: Path, workers: int, breaks: Callable[[Path], None]) -> None:
     """None crashes or is started anew; all say why they are not ready; a good version makes them ready."""

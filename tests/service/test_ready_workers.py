@@ -11,7 +11,7 @@ CONNECTIONS = 60
 
 def test_ready_means_all_of_them(thermometer: Path) -> None:
     """After the first 200 of /readyz every prediction on a new connection is answered, start after start."""
-    for _ in range(3):
+    for _ in range(2):
         with serving(thermometer, "--workers", "3") as running:
             running.until(lambda _: httpx.get(f"{running.url}/readyz", timeout=90).status_code == 200, 90)
             for _ in range(CONNECTIONS):

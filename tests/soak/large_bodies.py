@@ -7,7 +7,6 @@ Planted: a proxy that reads every large body as JSON before it does anything els
 import json
 import multiprocessing
 import random
-import socket
 import statistics
 import struct
 import subprocess
@@ -15,14 +14,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 from soak.case import Case, Soak
 from soak.models import publish
 from soak.processes import ROOT, Process, serving_behind
-from soak.wire import address
+from soak.sending import send, status
 
 _VALUES = 1_000_000
 _SENDERS = 2
@@ -51,7 +48,7 @@ class Seen:
     @property
     def sent(self) -> str:
         """See Seen of `case`."""
-        bodies = ", ".join(f"{name} ({status})" for name, status in self.statuses.items())
+        bodies = ", ".join(f"{name} ({answered})" for name, answered in self.statuses.items())
         return f"{bodies}; {', '.join(self.good)} on 1 and 10 times the connections"
 
     @property
@@ -136,7 +133,7 @@ def _probes(url: str) -> list[float]:
     taken = []
     for _ in range(_PROBES):
         started = time.monotonic()
-        assert _status(url, _PROBE) == "200"
+        assert status(url, _PROBE) == "200"
         taken.append((time.monotonic() - started) * 1000)
         time.sleep(_PAUSE_SECONDS)
     return taken
@@ -146,18 +143,6 @@ def _p99(taken: Sequence[float]) -> float:
     return sorted(taken)[int(len(taken) * 0.99)]
 
 
-def _status(url: str, request: bytes) -> str:
-    """Send a request on a connection of its own, and read all of the answer; its status."""
-    with socket.create_connection(address(url), timeout=60) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as answer:
-            head = list(iter(answer.readline, b"\r\n"))
-            length = next(int(line.partition(b":")[2]) for line in head if line.lower().startswith(b"content-length"))
-            while length and (piece := answer.read(min(length, 2**20))):
-                length -= len(piece)
-        return head[0].split()[1].decode()
-
-
 @contextmanager
 def _sending(url: str, request: bytes) -> Iterator[list[str]]:
     """Send a request again and again, from other processes, while the block runs; the statuses come at its end."""
@@ -165,7 +150,7 @@ def _sending(url: str, request: bytes) -> Iterator[list[str]]:
     stop, statuses = context.Event(), context.Queue()
     started = context.Barrier(_SENDERS + 1)
     arguments = (url, request, started, stop, statuses)
-    senders = [context.Process(target=_send, args=arguments) for _ in range(_SENDERS)]
+    senders = [context.Process(target=send, args=arguments) for _ in range(_SENDERS)]
     for sender in senders:
         sender.start()
     started.wait(60)
@@ -174,17 +159,9 @@ def _sending(url: str, request: bytes) -> Iterator[list[str]]:
         yield seen
     finally:
         stop.set()
-        seen += [status for _ in senders for status in statuses.get(timeout=60)]
+        seen += [each for _ in senders for each in statuses.get(timeout=60)]
         for sender in senders:
             sender.join(60)
-
-
-def _send(url: str, request: bytes, started: Barrier, stop: Event, statuses: "Queue[list[str]]") -> None:
-    seen = [_status(url, request)]
-    started.wait(60)
-    while not stop.is_set():
-        seen.append(_status(url, request))
-    statuses.put(seen)
 
 
 def _good(service: Process, body: Path, connections: int, seconds: int) -> tuple[float, float]:

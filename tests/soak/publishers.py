@@ -25,7 +25,7 @@ from soak.models import FAHRENHEIT, MODEL, agree, celsius, publish
 from soak.processes import Process, serving, until
 from soak.wire import Answer, ask, table
 
-_KILLS = 50
+_KILLS = 20
 _CONNECTIONS = 4
 # So that the publishers get some of the two cores.
 _PAUSE_SECONDS = 0.02
