@@ -1,6 +1,7 @@
 """A request's body: read from ASGI, no further than a limit, and counted in the process's budget until the end."""
 
 import asyncio
+from io import BytesIO
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect
@@ -37,7 +38,7 @@ class Body:
         if not self._budget.take_now(declared):
             await self._budget.take(declared, deadline - perf_counter())
         self._taken = declared
-        chunks: list[bytes] = []
+        content = BytesIO()  # takes memory as it comes: see `service.pieces`
         size = 0
         more = True
         while more:
@@ -49,9 +50,9 @@ class Body:
             if size > limit:
                 raise _too_large(limit)
             self._hold(size)
-            chunks.append(chunk)
+            content.write(chunk)
             more = message.get("more_body", False)
-        return b"".join(chunks)
+        return content.getvalue()
 
     async def check_client(self) -> None:
         """Raise ClientDisconnect where the client of a body that was read has gone."""

@@ -8,6 +8,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service import pieces
+
 # So many numbers are written in less than a millisecond, during which no other thread runs.
 _WRITTEN_AT_ONCE = 2**14
 # Up to here the whole batch is written at once and handed out in pieces; beyond, each request's rows by themselves.
@@ -71,7 +73,6 @@ def write_json(values: NDArray[Any]) -> bytes:
         return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
     step = max(1, _WRITTEN_AT_ONCE * len(values) // values.size)
     blocks = (values[at : at + step] for at in range(0, len(values), step))
-    written = [orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for block in blocks]
-    written[0] = b"[" + written[0]
-    written[-1] += b"]"
-    return b",".join(written)
+    written = [orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b"," for block in blocks]
+    written[-1] = written[-1][:-1] + b"]"
+    return pieces.joined([b"[", *written])

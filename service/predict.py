@@ -12,7 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from service import lacks, whole_number
+from service import lacks, pieces, whole_number
 from service.body import Body
 from service.entry import Closed, EngineError, Entry, Expired, Refused, Rows
 from service.features import Subject
@@ -156,9 +156,9 @@ def answer(served: Served, level: Level | None, entry: Entry) -> Answer:
     rows = write_json(outside) if len(outside) else b"[]"
     columns = outputs.json_columns(entry.start, entry.stop)
     if level is None:
-        written = served.json_answer % (*columns, rows)
+        written = pieces.filled(served.json_answer, (*columns, rows))
     else:
-        written = served.json_interval_answer % (*_with_level(columns, level), rows)
+        written = pieces.filled(served.json_interval_answer, (*_with_level(columns, level), rows))
     return Answer(served.subject, written, len(outside), entry)
 
 

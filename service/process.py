@@ -23,8 +23,9 @@ from service.tls import Tls
 
 log = logging.getLogger("calibrant")
 
-# How long a thread that reads a large table may go on while the event loop waits for the interpreter.
-_SWITCH_SECONDS = 0.0005
+# How long a thread that reads a large table may go on while the event loop waits for the interpreter. NumPy lets go of
+# it for moments, and each begins the wait again: were this longer than from one to the next, the wait would not end.
+_SWITCH_SECONDS = 0.00005
 
 
 def serve(  # noqa: PLR0913, PLR0917 - what it is to serve, and what it hears from elsewhere

@@ -10,7 +10,14 @@ ROOT = Path(__file__).parent.parent
 
 # A module may import those above it, and none beside or below.
 SERVICE_LAYERS = [
-    {"service.directory", "service.lacks", "service.extras", "service.column_names", "service.interface"},
+    {
+        "service.directory",
+        "service.lacks",
+        "service.extras",
+        "service.column_names",
+        "service.interface",
+        "service.pieces",
+    },
     {"service.archive.error", "service.whole_number"},
     {"service.signing", "service.archive.zip_reader", "service.contract"},
     {"service.manifest", "service.strict_json", "service.archive.calls", "service.archive.pickled"},
