@@ -134,19 +134,16 @@ def read(directory: Path, public_key: PublicKey | None = None) -> Artifact:
 def contents(directory: Path, public_key: PublicKey | None = None) -> Contents:
     """Read and hash the files of one version, the first half of `read`; torch sees nothing of them."""
     with Directory(directory) as opened:
-        written = opened.read(MANIFEST, MANIFEST_MAX_BYTES)
-        if public_key:
-            _check_signature(opened, written, public_key)
-        manifest = _manifest(directory, written)
+        manifest, written = _manifest(opened, directory, public_key)
         files = {name: _read_as_described(opened, name, entry) for name, entry in manifest.files.items()}
     return Contents(manifest, written, files)
 
 
-def interface(directory: Path) -> Interface | None:
-    """Return what a version takes and gives, though it may not load; None where its manifest cannot be read."""
+def interface(directory: Path, public_key: PublicKey | None = None) -> Interface | None:
+    """Return what a version takes and gives, though it may not load; None where its manifest is none to go by."""
     try:
         with Directory(directory) as opened:
-            return _manifest(directory, opened.read(MANIFEST, MANIFEST_MAX_BYTES)).interface
+            return _manifest(opened, directory, public_key)[0].interface
     except ArtifactError:
         return None
 
@@ -170,14 +167,17 @@ def _gradients(contents: Contents) -> dict[str, torch.Tensor]:
     return {parameter.name: report.gradient(parameter) for parameter in contents.manifest.parameters}
 
 
-def _manifest(directory: Path, written: bytes) -> Manifest:
+def _manifest(opened: Directory, directory: Path, public_key: PublicKey | None) -> tuple[Manifest, bytes]:
+    written = opened.read(MANIFEST, MANIFEST_MAX_BYTES)
     if written.count(b",") > MANIFEST_MAX_VALUES:
         raise ArtifactError(f"{MANIFEST}: has more than {MANIFEST_MAX_VALUES} values")
+    if public_key:
+        _check_signature(opened, written, public_key)
     manifest = parse(Manifest, written, MANIFEST)
     check_as_published(directory, written)
     if manifest.model != directory.parent.name:
         raise ArtifactError(f"{MANIFEST}: is of model {manifest.model!r}, and lies under {directory.parent.name!r}")
-    return manifest
+    return manifest, written
 
 
 def _check_signature(opened: Directory, manifest: bytes, public_key: PublicKey) -> None:

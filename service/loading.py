@@ -17,6 +17,7 @@ from service.artifact import ArtifactError, PublicKey
 from service.catalog import Version
 from service.cost import Cost
 from service.engine import Engine, Run
+from service.interface import Interface
 from service.predictor import Predictor
 from service.served import Served
 from service.settings import Settings
@@ -48,6 +49,10 @@ class Loader:
     def close(self) -> None:
         """End the thread on which large batches run."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def interface(self, path: Path) -> Interface | None:
+        """Return what a version takes and gives that did not load; None where nobody can know."""
+        return artifact.interface(path, self._public_key)
 
     def loaded(self, path: Path, before: Version, digests: Mapping[int, str]) -> Version:
         """Return the version as ready, or as failed; `digests` are those under which others serve it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from service.artifact import DEFAULT_MODEL, ArtifactError, interface
+from service.artifact import DEFAULT_MODEL, ArtifactError
 from service.catalog import Catalog, Model, Version
 from service.listing import Folder, Listing, Seen
 from service.loading import Loader
@@ -153,7 +153,8 @@ class Store:
             self.failed_loads[name] += after.is_news_after(before)
             if not after.served and number == min(model.versions):
                 # What each default has to have is no less known for that; and all workers go by the same.
-                after = replace(after, interface=self._shared.interface(name) or interface(path) or after.interface)
+                known = self._shared.interface(name) or self._loader.interface(path)
+                after = replace(after, interface=known or after.interface)
         self._put_model(replace(model, versions={**model.versions, number: replace(after, identity=identity)}))
 
     def _begin_anew(self, name: str, *, keep_ready: bool) -> None:

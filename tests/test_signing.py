@@ -242,3 +242,18 @@ def test_an_unsigned_version_never_replaces_a_signed_one(workers: int, tmp_path:
         sign(tmp_path, 2, pair)
         running.until(lambda client: client.get(path).json()["state"] == "ready")
         assert running.client.post("/predict", json={"fahrenheit": [50.0]}).json()["version"] == "2"
+
+
+def test_an_unsigned_version_does_not_say_which_columns_the_default_has(tmp_path: Path, pair: Keys) -> None:
+    """A lower version that anybody may have written takes the default from none that is signed."""
+    other = tmp_path / "other.csv"
+    other.write_text("kelvin,celsius\n" + "".join(f"{273 + row},{row}\n" for row in range(12)))
+    artifacts = tmp_path / "artifacts"
+    publish(artifacts, "--data", str(other), "--model", "thermometer", epochs=1)
+    for _ in range(2):
+        publish(artifacts, "--key", str(pair.private), epochs=1)
+    with serving(artifacts, "--public-key", str(pair.public)) as running:
+        running.until_ready()
+        assert running.client.post("/predict", json={"fahrenheit": [50.0]}).json()["version"] == "3"
+        warnings = running.client.get("/models/thermometer").json()["warnings"]
+        assert not [text for text in warnings if "columns" in text]
