@@ -23,7 +23,7 @@ from service.column_names import check as check_columns
 from service.column_names import check_layers
 from service.directory import ArtifactError, Directory
 from service.extras import needed
-from service.interface import Interface, are_one
+from service.interface import Interface, agreed
 from service.layout import (
     DEFAULT_LABEL,
     DEFAULT_MODEL,
@@ -62,7 +62,7 @@ from service.strict_json import parse
 __all__ = [
     "DEFAULT_LABEL", "DEFAULT_MODEL", "DIGESTS", "LABELS", "NETWORK", "REPORT", "UNIT_MAX_LENGTH", "ArtifactError",
     "Bounds", "Column", "Data", "File", "Golden", "Interface", "Interval", "Labels", "Losses", "Manifest", "Parameter",
-    "PublicKey", "Report", "Training", "are_one", "check_columns", "default_model", "is_name", "is_published",
+    "PublicKey", "Report", "Training", "agreed", "check_columns", "default_model", "is_name", "is_published",
     "is_version", "labels", "needed", "read_public_key", "versions",
 ]  # fmt: skip
 

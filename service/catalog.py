@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 
 from service import whole_number
 from service.artifact import DEFAULT_LABEL, LABELS
-from service.interface import Interface, are_one
+from service.directory import Place
+from service.interface import Interface, agreed
 from service.listing import Identity, shortened
 from service.served import Served
 
@@ -51,13 +52,15 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model's versions by number, its labels, and what answers.
+    """A model's versions by number, ascending, its labels, and what answers.
 
     `labels` are as the folder has them, or had them before their files were damaged: `faults` says how, by label, and
     `lost` are those of which nobody can know what they stood for.
     `serving` is the version each label stands for now: one that was moved to a version that is not ready stands for the
     one it named before. `default` is what `champion` stands for, else the highest ready version that has the columns of
-    the lowest one, whether that one loads or not. `notes` are what is wrong with the folder apart from its labels.
+    the lowest one, whether that one loads or not. Where nobody can know these columns, the default stays what it was;
+    for one of several workers that starts then, what it is in the others: `inherited`. `labels_place` tells the folder
+    of labels from another one that lies there later. `notes` are what is wrong with the folder apart from its labels.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Model:
     default: Version | None = None
     faults: Mapping[str, str] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
+    inherited: int = 0
+    labels_place: Place | None = None
     notes: tuple[str, ...] = ()
 
     def find(self, reference: str) -> Version | None:
@@ -102,20 +107,19 @@ class Model:
     def interface(self) -> Interface | None:
         """What a version has to take and give to become the default by itself; None where nobody can know.
 
-        It is what the lowest version does: by its number alone, so that all workers agree.
+        It is what the lowest version does, loaded or not. Where that cannot be known, all others have to agree.
         """
-        lowest = self.versions[min(self.versions)]
-        if lowest.interface or lowest.state != "failed":
+        lowest = self._lowest
+        if lowest.interface or lowest.state != "failed" or self._is_loading:
             return lowest.interface
-        if self.default or any(version.state == "loading" for version in self.versions.values()):
-            return self.default.interface if self.default else None
-        known = [version.interface for version in self.versions.values() if version.interface]
-        return known[0] if known and are_one(known) else None
+        return agreed(version.interface for version in self.versions.values() if version.interface)
 
     def why_not_default(self, version: Version) -> str | None:
         """Return why a version does not answer by itself, though it is ready and no label says otherwise."""
+        if DEFAULT_LABEL in self.serving or not version.served:
+            return None
         mine, wanted = version.interface, self.interface
-        if DEFAULT_LABEL in self.serving or not version.served or not mine or not wanted or mine.fits(wanted):
+        if not mine or not wanted or mine.fits(wanted):
             return None
         return (
             f"answers only by its number: its columns ({mine}) differ from those of the model ({wanted}); "
@@ -146,18 +150,27 @@ class Model:
         # While what could be the default loads, the default stays; at a start there is none yet.
         awaited = {number for number, version in self.versions.items() if version.state == "loading"}
         if not found or self.labels.get(DEFAULT_LABEL) in awaited or max(awaited, default=0) > found:
-            return self.default.number if self.default and self.default.number in ready else 0
+            kept = self.default.number if self.default else self.inherited
+            return kept if kept in ready else 0
         return found
+
+    @property
+    def _lowest(self) -> Version:
+        return next(iter(self.versions.values()))
+
+    @property
+    def _is_loading(self) -> bool:
+        return any(version.state == "loading" for version in self.versions.values())
 
     def _unknown_columns(self) -> str | None:
         """Return why no version becomes the default by itself, where nobody can know which columns that has to have."""
-        lowest = self.versions[min(self.versions)]
-        loading = any(version.state == "loading" for version in self.versions.values())
-        if loading or lowest.state != "failed" or self.interface or not any(v.served for v in self.versions.values()):
+        lowest, ready = self._lowest, any(version.served for version in self.versions.values())
+        if not ready or self._is_loading or lowest.state != "failed" or self.interface or DEFAULT_LABEL in self.serving:
             return None
+        stays = f"version {self.default.number} stays it until the next start: " if self.default else ""
         return (
             f"its versions have different columns, and nobody can know those of version {lowest.number}, which its "
-            f"default has to have: {self.command(DEFAULT_LABEL)} makes another version the default"
+            f"default has to have; {stays}{self.command(DEFAULT_LABEL)} makes a version the default"
         )
 
     def _unready(self, label: str) -> str | None:

@@ -3,8 +3,8 @@
 A model's default always has the columns of its lowest version, so that no client's requests stop fitting.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeAlias
 
 Columns: TypeAlias = tuple[tuple[str, str | None], ...]
@@ -26,9 +26,21 @@ class Interface:
         return _are_same(self.features, other.features) and _are_same(self.targets, other.targets)
 
 
-def are_one(interfaces: list[Interface]) -> bool:
-    """Return whether all of them are the same."""
-    return all(one.fits(two) for one, two in pairwise(interfaces))
+def agreed(interfaces: Iterable[Interface]) -> Interface | None:
+    """Return what all of them are, with every unit that one of them knows; None where two differ, or there is none."""
+    units: dict[tuple[tuple[str, ...], ...], list[set[str]]] = {}
+    for one in interfaces:
+        columns = (*one.features, *one.targets)
+        names = tuple(tuple(name for name, _ in part) for part in (one.features, one.targets))
+        known = units.setdefault(names, [set() for _ in columns])
+        for found, (_, unit) in zip(known, columns, strict=True):
+            found.update([unit] if unit else [])
+    if len(units) != 1 or any(len(found) > 1 for (known,) in [units.values()] for found in known):
+        return None
+    ((names, known),) = units.items()
+    said = iter(next(iter(found), None) for found in known)
+    features, targets = (tuple((name, next(said)) for name in part) for part in names)
+    return Interface(features, targets)
 
 
 def _are_same(mine: Columns, others: Columns) -> bool:

@@ -46,8 +46,10 @@ class Seen:
 class Folder:
     """Looks at the artifacts folder again and again."""
 
-    def __init__(self, artifacts: Path) -> None:
+    def __init__(self, artifacts: Path, elsewhere: Callable[[str], Labels | None] = lambda _: None) -> None:
+        """`elsewhere` gives the labels of a model as other workers have seen them, for the first look at that model."""
         self._artifacts = artifacts
+        self._elsewhere = elsewhere
         self._place: Place | None = None
         self._models: dict[str, Listing] = {}
         self._long: dict[Path, tuple[tuple[int, ...], dict[str, bool]]] = {}
@@ -99,9 +101,9 @@ class Folder:
             numbers = [numbers[0], *numbers[1 - _MOST_VERSIONS :]]
             warnings = (f"there are {len(found)} versions, and only {_MOST_VERSIONS} of them are looked at",)
         versions = {number: _identity(path / str(number)) for number in numbers}
-        found_labels, before = labels(path), self._models.get(path.name)
-        if before is not None:
-            found_labels = found_labels.after(before.labels)
+        found_labels, known = labels(path), self._models.get(path.name)
+        if before := known.labels if known else self._elsewhere(path.name):
+            found_labels = found_labels.after(before)
         return Listing(path, place, versions, found_labels, warnings=warnings)
 
     def _entries(self, opened: Directory, path: Path, fits: Callable[[str], bool]) -> dict[str, bool]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -50,17 +49,13 @@ class Loader:
         """End the thread on which large batches run."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def interface(self, path: Path) -> Interface | None:
-        """Return what a version takes and gives that did not load; None where nobody can know."""
-        return artifact.interface(path, self._public_key)
-
     def loaded(self, path: Path, before: Version, digests: Mapping[int, str]) -> Version:
         """Return the version as ready, or as failed; `digests` are those under which others serve it."""
         said = {"model": before.model, "version": before.number}
         try:
             served, digest = self._served(path, digests.get(before.number))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one version is no other one's trouble
-            failed = _failed(before, error)
+            failed = replace(_failed(before, error), interface=self._interface(path))
             if failed.is_news_after(before):
                 text = "%s version %d does not go live: %s"
                 log.error(text, before.model, before.number, failed.reason, extra={**said, "reason": failed.reason})
@@ -92,6 +87,13 @@ class Loader:
             said = {"model": before.model, "version": before.number, "reason": after.reason}
             log.warning("%s version %d %s", before.model, before.number, after.reason, extra=said)
         return after
+
+    def _interface(self, path: Path) -> Interface | None:
+        """Return what a version takes and gives that did not load; None where nobody can know."""
+        try:
+            return artifact.interface(path, self._public_key)
+        except Exception:  # noqa: BLE001 - as above
+            return None
 
     def _is_published_again(self, path: Path) -> bool:
         """Return whether the folder holds, whole, what the record says was published as this version."""
@@ -130,8 +132,12 @@ class Loader:
 
 def _reason(error: Exception) -> str:
     """Return what went wrong; of what torch says, its first sentence: the others have figures that change."""
-    text = str(error) or type(error).__name__
-    return re.split(r"\n|\. ", text)[0] if isinstance(error, RuntimeError) else text
+    text = str(error).strip() or type(error).__name__
+    if not isinstance(error, RuntimeError):
+        return text
+    # Of a network that failed while it ran, torch gives a trace; what went wrong is its last line.
+    line = text.split("\n")[-1 if text.startswith("The following operation failed") else 0]
+    return line.partition(". ")[0]
 
 
 def _failed(before: Version, error: Exception) -> Version:

@@ -14,6 +14,7 @@ import orjson
 
 from service.catalog import Catalog, Model
 from service.interface import Interface
+from service.layout import Labels
 
 _SUFFIX = ".served"
 
@@ -22,10 +23,11 @@ log = logging.getLogger("calibrant.shared")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What another worker knows of a model's labels; each names here what it stands for there."""
+    """What another worker knows of a model: its default, and the labels; each names here what it stands for there."""
 
     labels: Mapping[str, int]
     lost: frozenset[str]
+    inherited: int = 0
 
     @property
     def serving(self) -> Mapping[str, int]:
@@ -47,21 +49,29 @@ class Shared:
 
     def known(self, model: str) -> Known | None:
         """Return what the others know of a model's labels, None where none of them knows it."""
-        found = [document["models"][model] for document in self._others() if model in document["models"]]
+        found = self._of(model)
         serving = {label: number for one in found for label, number in one["serving"].items()}
         lost = set.intersection(*(set(one["lost"]) for one in found)) if found else set()
-        return Known(serving, frozenset(lost)) if found else None
+        default = next((one["default"] for one in found if one["default"]), 0)
+        return Known(serving, frozenset(lost), default) if found else None
 
     def digests(self, model: str) -> Mapping[int, str]:
         """Return the manifest's sha256 of each version that the others serve."""
-        found = [document["models"].get(model, {"digests": {}}) for document in self._others()]
-        return {int(number): digest for one in found for number, digest in one["digests"].items()}
+        return {int(number): digest for one in self._of(model) for number, digest in one["digests"].items()}
 
-    def interface(self, model: str) -> Interface | None:
-        """Return what each default of the model takes and gives, as the others know it."""
-        for found in (document["models"].get(model) for document in self._others()):
-            if found and found["interface"]:
-                return Interface(*(tuple(map(tuple, columns)) for columns in found["interface"]))
+    def interface(self, model: str, number: int) -> Interface | None:
+        """Return what a version takes and gives that another worker serves as the lowest one."""
+        for found in self._of(model):
+            if found["lowest"] and found["lowest"][0] == number:
+                return Interface(*(tuple(map(tuple, columns)) for columns in found["lowest"][1]))
+        return None
+
+    def labels(self, model: str) -> Labels | None:
+        """Return the labels of a model as the others know them, and in which folder they were; None where none does."""
+        for found in self._of(model):
+            if found["place"]:
+                device, inode = found["place"]
+                return Labels(found["serving"], place=(device, inode))
         return None
 
     def write(self, catalog: Catalog) -> None:
@@ -80,6 +90,9 @@ class Shared:
             log.error("what this worker serves cannot be written for the others: %s", error.strerror)
         self._written = content
 
+    def _of(self, model: str) -> list[Any]:
+        return [document["models"][model] for document in self._others() if model in document["models"]]
+
     def _others(self) -> Iterator[Any]:
         for path in sorted(self._path.parent.glob(f"*{_SUFFIX}")) if self._path else ():
             if path != self._path:
@@ -87,7 +100,13 @@ class Shared:
 
 
 def _document(model: Model) -> dict[str, Any]:
-    digests = {str(number): version.digest for number, version in model.versions.items() if version.served}
-    known = model.interface
-    interface = (known.features, known.targets) if known else None
-    return {"serving": dict(model.serving), "lost": sorted(model.lost), "digests": digests, "interface": interface}
+    lowest = next(iter(model.versions.values()))
+    known = lowest.interface if lowest.served else None
+    return {
+        "serving": dict(model.serving),
+        "lost": sorted(model.lost),
+        "digests": {str(number): version.digest for number, version in model.versions.items() if version.served},
+        "default": model.default.number if model.default else 0,
+        "lowest": (lowest.number, (known.features, known.targets)) if known else None,
+        "place": model.labels_place,
+    }

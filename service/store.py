@@ -39,9 +39,9 @@ class Store:
         self.catalog = Catalog()
         self.swaps: Counter[str] = Counter()
         self.failed_loads: Counter[str] = Counter()
-        self._folder = Folder(settings.artifacts)
-        self._loader = Loader(settings, device, public_key)
         self._shared = Shared(snapshot)
+        self._folder = Folder(settings.artifacts, self._shared.labels)
+        self._loader = Loader(settings, device, public_key)
         self._closed = False
         self._turn = threading.Lock()
         self._unloaded: set[str] = set()
@@ -130,6 +130,8 @@ class Store:
             labels={**kept, **found.versions},
             serving=known.serving if known else {},
             default=old.default if old else None,
+            inherited=known.inherited if known else 0,
+            labels_place=found.place,
             faults=found.faults,
             lost=lost,
             notes=(*listing.warnings, *found.notes()),
@@ -151,10 +153,8 @@ class Store:
         else:
             after = self._loader.loaded(path, before, self._shared.digests(name))
             self.failed_loads[name] += after.is_news_after(before)
-            if not after.served and number == min(model.versions):
-                # What each default has to have is no less known for that; and all workers go by the same.
-                known = self._shared.interface(name) or self._loader.interface(path)
-                after = replace(after, interface=known or after.interface)
+            if not after.served and (known := self._shared.interface(name, number)):
+                after = replace(after, interface=known)
         self._put_model(replace(model, versions={**model.versions, number: replace(after, identity=identity)}))
 
     def _begin_anew(self, name: str, *, keep_ready: bool) -> None:

@@ -85,6 +85,9 @@ BRANCHES = (
     + "  if torch.gt(torch.len(x), 0):\n    x = torch.add(x, x)\n  else:\n    x = torch.sub(x, x)\n" * 161
     + "  return x\n"
 )
+MANY = "".join(
+    f"def f{n}(x: Tensor) -> Tensor:\n" + "  x = torch.add(x, x)\n" * 100 + "  return x\n" for n in range(30)
+)
 # What is put in place of the layer's tanh, or behind the code; and what the refusal says.
 EXPRESSIONS = {
     "torch.from_file": ('torch.from_file("/etc/passwd", False, 8)', "operator torch.from_file is not allowed"),
@@ -143,6 +146,7 @@ ADDITIONS = {
     ),
     "a circle": (f"def f(x: Tensor) -> Tensor:\n  return {MODULE}.f(x)\n", "f calls itself"),
     "branches that take long to compile": (BRANCHES, "f has more than 160 branches"),
+    "much in many functions": (MANY, "all functions and methods have more than 5000 steps"),
     "a bomb": (BOMB + "def f40(x: Tensor) -> Tensor:\n  return x\n", "takes more than 5000 steps"),
     "many functions": (
         "".join(f"def f{n}(x: Tensor) -> Tensor:\n  return {MODULE}.f{n + 1}(x)\n" for n in range(5000)),

@@ -105,11 +105,12 @@ def _root_mean_square(values: Tensor) -> float:
 def _print_differing_columns(directory: Path) -> bool:
     """Say that the version answers only by its number, where its columns are not the model's; return whether so."""
     wanted, mine = versions.interface(directory.parent), versions.read(directory).manifest.interface
-    if wanted is None or mine.fits(wanted):
+    if wanted is not None and mine.fits(wanted):
         return False
     model = directory.parent.name
     print(f"note: the columns of version {directory.name} ({mine})")
-    print(f"      differ from those of the model ({wanted}):")
+    others = f"the model ({wanted})" if wanted else "other versions, and the lowest one cannot be read"
+    print(f"      differ from those of {others}:")
     print(f"      it is published, and answers only by its number. To make it the default of {model}:")
     where = f" --artifacts {shlex.quote(str(directory.parent.parent))}"
     print(f"      python -m training label {model} {artifact.DEFAULT_LABEL} {directory.name}{where}")

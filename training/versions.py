@@ -56,20 +56,13 @@ def read(directory: Path) -> artifact.Artifact:
 
 def interface(directory: Path) -> artifact.Interface | None:
     """Return what each default of a model takes and gives, as its lowest version does; None where nobody can know."""
-    numbers = _versions(directory)
-    if known := artifact.interface(directory / str(min(numbers))):
-        return known
-    others = _interfaces(directory, numbers)
-    return others[0] if others and artifact.are_one(others) else None
-
-
-def _interfaces(directory: Path, numbers: Sequence[int]) -> list[artifact.Interface]:
-    return [found for number in numbers if (found := artifact.interface(directory / str(number)))]
+    known = [artifact.interface(directory / str(number)) for number in _versions(directory)]
+    return (known[0] if known else None) or artifact.agreed(found for found in known if found)
 
 
 def _default(directory: Path, numbers: Sequence[int]) -> int | None:
-    wanted = interface(directory) if numbers else None
-    if wanted is None and _interfaces(directory, numbers):
+    wanted = interface(directory)
+    if wanted is None and any(artifact.interface(directory / str(number)) for number in numbers):
         raise InvalidInputError(
             f"{directory}: its versions have different columns, and nobody can know those of version {min(numbers)}, "
             f"which its default has to have: name a version, or make one the default with `python -m training label`"

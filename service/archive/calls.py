@@ -44,3 +44,6 @@ def check(definitions: Mapping[str, Definition]) -> None:
                 raise ArchiveError(f"{name} takes more than {STEPS_MAX} steps")
     except CycleError as error:
         raise ArchiveError(f"{error.args[1][0]} calls itself") from error
+    found = definitions.values()
+    if sum(one.steps for one in found) > STEPS_MAX or sum(one.branches for one in found) > BRANCHES_MAX:
+        raise ArchiveError(f"all functions and methods have more than {STEPS_MAX} steps or {BRANCHES_MAX} branches")

@@ -1,6 +1,8 @@
 """A folder that is damaged before the service starts, labels that come and go, and what training makes of odd files."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -112,6 +114,29 @@ def test_an_empty_folder_in_place_of_the_labels_removes_none(artifacts: Path, tm
         label(artifacts, "thermometer", "candidate", 2)
         running.until(lambda client: answering(client) == "2", SECONDS)
         assert not warnings(running.client)
+
+
+def test_a_worker_that_starts_later_learns_the_labels_of_a_folder_that_is_gone(artifacts: Path, tmp_path: Path) -> None:
+    """It sees nothing but an empty folder, and serves what the others serve."""
+    labels = artifacts / "thermometer" / "labels"
+    with serving(artifacts, "--workers", "2", *QUICK) as running:
+        running.until_all_ready(2)
+        labels.rename(tmp_path / "gone")
+        labels.mkdir()
+        running.until(lambda _: all("is it mounted?" in warned(running) for _ in range(10)), 30)
+        ended = running.workers()[0]
+        os.kill(ended, signal.SIGKILL)
+        running.until(lambda _: ended not in running.workers() and len(running.workers()) == 2, 30)
+        running.until_all_ready(2)
+        for _ in range(40):
+            answer = httpx.post(f"{running.url}/predict", json={"fahrenheit": [50.0]}, timeout=30)
+            assert answer.json()["version"] == "1"
+        assert "is it mounted?" in warned(running)
+
+
+def warned(running: Running) -> str:
+    """What some worker says is wrong with the thermometer's folder."""
+    return httpx.get(f"{running.url}/models/thermometer", timeout=30).text
 
 
 def test_linked_models_go_on_working(artifacts: Path, tmp_path: Path) -> None:
