@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -48,6 +49,18 @@ class Running:
         """The process ids of the workers, none where there is one process only."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"spawn_main" in command(int(pid))]
+
+    def replace_a_worker(self) -> None:
+        """Kill one of the workers, and wait until another one is in its place."""
+        before = self.workers()
+        os.kill(before[0], signal.SIGKILL)
+        self.until(lambda _: before[0] not in self.workers() and len(self.workers()) == len(before), 30)
+
+    def versions(self) -> set[str]:
+        """The versions that answer by themselves on 40 new connections; fails the test where one is refused."""
+        answers = [httpx.post(f"{self.url}/predict", json={"fahrenheit": [50.0]}, timeout=30) for _ in range(40)]
+        assert [answer.text for answer in answers if answer.status_code != 200] == []
+        return {answer.json()["version"] for answer in answers}
 
 
 def command(pid: int) -> bytes:

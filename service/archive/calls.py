@@ -7,7 +7,7 @@ from typing import Final
 
 from service.archive.error import ArchiveError
 
-# A network of eight layers has a quarter of them. Torch compiles so many in a fifth of a second, and nothing else runs.
+# A network of eight layers has a quarter of these steps. Torch compiles 5,000 in 0.2 s, and no other thread runs then.
 STEPS_MAX: Final = 5_000
 BRANCHES_MAX: Final = 160
 # Torch compiles what is called in the middle of what calls it, on one stack.
